@@ -1,0 +1,27 @@
+// Paths in the tree: relative to its root, '/' between components, no leading or trailing slash; "" is the root.
+// They are bytes, not text. Everything from outside passes check_path first (invariant 9).
+// Threads:    values.
+// Errors:     invalid, name_too_long.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "common/result.h"
+
+namespace mediafs {
+
+// Refuses empty components, ".", "..", NUL, a leading slash and components over 255 bytes.
+Status check_path(std::string_view path);
+std::string_view parent_path(std::string_view path);  // "" for a top-level name
+std::string_view base_name(std::string_view path);
+std::string join_path(std::string_view dir, std::string_view name);
+bool is_within(std::string_view path, std::string_view dir);  // equal or below; everything is within ""
+// True for `.NAME.sha1`, `.NAME.sha256`, `.NAME.xxh128`: a sidecar's name. `*media` gets NAME's path.
+bool is_sidecar(std::string_view path, std::string* media = nullptr);
+std::string sidecar_path(std::string_view media, std::string_view algorithm);
+bool glob_match(std::string_view pattern, std::string_view name);  // fnmatch(3) without flags
+// A name for logs and terminals: control characters and invalid UTF-8 escaped as \xNN.
+std::string printable(std::string_view bytes);
+
+}  // namespace mediafs
