@@ -1,0 +1,25 @@
+# One place for the flags that every library of ours is built with.
+add_library(mediafs_flags INTERFACE)
+target_include_directories(mediafs_flags INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_options(mediafs_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Wconversion
+                       -Wno-sign-conversion -Wold-style-cast -Woverloaded-virtual -Werror)
+target_compile_definitions(mediafs_flags INTERFACE _FILE_OFFSET_BITS=64 FUSE_USE_VERSION=314)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  target_compile_options(mediafs_flags INTERFACE -Wthread-safety -Wthread-safety-beta)
+endif()
+if(MEDIAFS_SANITIZE STREQUAL "address")
+  target_compile_options(mediafs_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=undefined
+                         -fno-omit-frame-pointer)
+  target_link_options(mediafs_flags INTERFACE -fsanitize=address,undefined)
+elseif(MEDIAFS_SANITIZE STREQUAL "thread")
+  target_compile_options(mediafs_flags INTERFACE -fsanitize=thread -fno-omit-frame-pointer)
+  target_link_options(mediafs_flags INTERFACE -fsanitize=thread)
+endif()
+
+# mediafs_test(NAME LIB... SOURCES file...): one doctest binary a library.
+function(mediafs_test name)
+  cmake_parse_arguments(T "" "" "SOURCES;LIBS" ${ARGN})
+  add_executable(${name} ${T_SOURCES} ${PROJECT_SOURCE_DIR}/tests/doctest_main.cpp)
+  target_link_libraries(${name} PRIVATE mediafs_flags ${T_LIBS})
+  add_test(NAME ${name} COMMAND ${name})
+endfunction()

@@ -1,0 +1,240 @@
+// The catalogue: which files exist, which copies of them are proven, what was deleted, what is to be done,
+// and the library's changes. One SQLite database (WAL) with one writer thread that commits in groups.
+// Threads:    safe from any thread. Writers block until their group is committed; readers use connections of
+// their own. Owns:       the database, its writer thread and its readers. Shapes:     a file has a
+// generation, which grows with every new content; a copy carries the generation that it holds.
+//             Dirty = no vault copy of the newest generation. Rows form a tree (parent, name), so a
+//             directory's rename is one row. Paths: common/path.h.
+// Units:      bytes; nanoseconds since 1970.
+// Errors:     corrupt, no_space, io; not_found, exists, not_empty, changed (a generation or fingerprint that
+// is no
+//             longer the row's) where the call says so.
+// Crash:      every call is one transaction; a fact and the jobs that follow from it commit together.
+// Survives kill -9
+//             whole; calls marked durable survive a power cut too when they return.
+// Invariants: (1) the data version grows by one with each row of the changelog, in the same transaction. (2)
+// a job is
+//             removed only by done() or drop(). (3) no transaction spans file or network I/O.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/clock.h"
+#include "common/hash.h"
+#include "common/result.h"
+#include "tier/catalogue/jobs.h"
+
+namespace mediafs::tier {
+
+struct Fingerprint {
+  std::uint64_t size_bytes = 0;
+  std::int64_t mtime_ns = 0;
+  std::int64_t ctime_ns = 0;
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  bool operator==(const Fingerprint&) const = default;
+  bool same_content_hint(const Fingerprint& o) const {
+    return size_bytes == o.size_bytes && mtime_ns == o.mtime_ns;
+  }
+};
+Fingerprint fingerprint_of(const struct stat& st);
+
+enum class NodeKind : std::uint8_t { directory = 1, file = 2 };
+
+struct LocalCopy {
+  Fingerprint fingerprint;
+  std::int64_t generation = 0;
+  WallNs since_ns = 0;
+};
+struct VaultCopy {
+  std::string key;
+  std::uint64_t size_bytes = 0;
+  WallNs mtime_ns = 0;  // as in the object's metadata
+  std::string etag;
+  std::int64_t generation = 0;
+  std::optional<Xxh128> checksum;  // unset: seen in a listing only, never read: not a proof
+  WallNs since_ns = 0;
+};
+
+struct Node {
+  std::int64_t id = 0;
+  std::string path;
+  NodeKind kind = NodeKind::file;
+  std::int64_t generation = 0;
+  std::uint64_t size_bytes = 0;  // of the newest generation
+  WallNs mtime_ns = 0;
+  std::uint32_t mode = 0;  // permission bits (07777)
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::uint64_t inode = 0;         // st_ino for life
+  std::optional<Xxh128> checksum;  // of the newest generation, once computed
+  std::string sha1_hex;            // "" until computed
+  WallNs last_open_ns = 0;
+  bool pinned = false;
+  std::optional<LocalCopy> local;
+  std::optional<VaultCopy> vault;
+
+  bool in_vault() const {
+    return vault && vault->generation == generation && vault->checksum && checksum == vault->checksum;
+  }
+  bool dirty() const { return kind == NodeKind::file && !(vault && vault->generation == generation); }
+};
+
+struct DirEntry {
+  std::string name;
+  NodeKind kind = NodeKind::file;
+  std::uint64_t inode = 0;
+  bool has_local = false;
+  bool has_vault = false;
+};
+
+enum class ChangeKind : std::uint8_t { added = 1, changed = 2, renamed = 3, deleted = 4 };
+struct Change {
+  std::int64_t version = 0;
+  ChangeKind kind = ChangeKind::added;
+  std::string path;
+  std::string from;  // of a rename
+  WallNs at_ns = 0;
+};
+
+struct BranchTotals {
+  std::uint64_t files = 0;
+  std::uint64_t bytes = 0;
+};
+struct Totals {
+  BranchTotals local, vault, dirty, pinned, evictable;
+  WallNs oldest_dirty_ns = 0;  // 0: nothing is dirty
+};
+
+enum class Adopted : std::uint8_t { unchanged, added, changed, renamed, recheck };
+
+struct AdoptRequest {
+  std::string path;
+  struct stat st {};    // lstat of the local file or directory
+  bool visible = true;  // counts as a change of the library (outside Incoming, not a sidecar)
+};
+
+struct VaultFile {  // an object that a listing shows
+  std::string key;
+  std::uint64_t size_bytes = 0;
+  WallNs mtime_ns = 0;
+  std::string etag;
+};
+
+class Catalogue {
+ public:
+  struct Options {
+    std::string path;        // the database file; its directory exists
+    bool read_only = false;  // for commands that read without a daemon
+    bool has_vault = true;   // whether checksum's outcome calls for an upload
+    Clock* clock = &Clock::system();
+    std::function<void(std::string_view stage)> on_job = {};   // after commit, from the writer's thread
+    std::function<void(std::int64_t version)> on_change = {};  // likewise, when the data version grew
+  };
+  static Result<std::unique_ptr<Catalogue>> open(Options options);
+  ~Catalogue();
+  Catalogue(const Catalogue&) = delete;
+  Catalogue& operator=(const Catalogue&) = delete;
+
+  // --- reading
+  Result<std::optional<Node>> find(std::string_view path);
+  Result<std::optional<Node>> find(std::int64_t id);
+  Result<std::optional<Node>> find_inode(std::uint64_t device, std::uint64_t inode);  // by local fingerprint
+  Result<std::vector<DirEntry>> list(std::string_view dir);  // empty if dir is unknown
+  // Files below `dir` in path order, in pages: paths > `after`. For reconcile, verify, status.
+  Result<std::vector<Node>> walk(std::string_view dir, std::string_view after, std::size_t limit);
+  Result<bool> is_tombstoned(std::string_view key);
+  Result<Totals> totals();
+  // Files that may be evicted (in_vault, local, not pinned), least recently opened first, then oldest.
+  Result<std::vector<Node>> evictable(std::size_t limit);
+  std::int64_t version();
+  Result<std::vector<Change>> changes(std::int64_t since, std::size_t limit, bool newest_first);
+
+  // --- facts about files
+  // A local file or directory was seen. New: a row, `added`, a checksum job. Known under another path by
+  // device and inode while that path's local file is `gone_from` (checked by the caller through
+  // `still_there`): renamed, with its vault object's relocation. Size or mtime differ: a new generation,
+  // `changed`, a checksum job. Only ctime, device or inode differ: recheck (a checksum job; no change).
+  // Directories are rows only to carry mode, owner and inode.
+  Result<Adopted> adopt(const AdoptRequest& request,
+                        const std::function<bool(const std::string& path)>& still_there);
+  // The local file is gone underneath. In the vault: the row stays, vault-only. Else: the row goes,
+  // `deleted`.
+  Status local_gone(std::string_view path, bool visible);
+  // A checksum was computed over the bytes with this fingerprint. changed: the row moved on. On success the
+  // local copy takes the fingerprint, and an upload job follows if has_vault and the vault lacks it. A
+  // checksum other than the one known for this generation makes a new generation and `changed`.
+  Status checksummed(std::int64_t id, std::int64_t generation, const Fingerprint& fingerprint,
+                     const Checksums& sums, bool visible);
+  // The vault confirmed the object. Where the row was renamed, changed or deleted meanwhile, the right job
+  // follows (relocate, upload, forget). Durable.
+  Status uploaded(std::int64_t id, std::int64_t generation, const VaultCopy& copy);
+  // Evict: the local copy is about to be unlinked. changed: generation, fingerprint or proof are not as
+  // asked. Durable.
+  Status drop_local(std::int64_t id, std::int64_t generation, const Fingerprint& fingerprint);
+  // Fetch: the local copy is back. changed: the generation moved on.
+  Status restore_local(std::int64_t id, std::int64_t generation, const Fingerprint& fingerprint);
+  // Rename of a file or directory, with everything below. A file at `to` is replaced (its vault object
+  // forgotten). `st` is the local file's lstat after the rename; unset if it has none. If `from` is not
+  // catalogued and `st` is set, `to` is adopted. Both visible: `renamed`; only `to`: `added` (a directory:
+  // each file below is adopted by the caller); only `from`: `deleted`.
+  struct RenameRequest {
+    std::string from, to;
+    std::optional<struct stat> st;
+    bool from_visible = true, to_visible = true;
+  };
+  Status rename(const RenameRequest& request);
+  // unlink or rmdir: the row goes; a vault object gets a tombstone and a forget job. Success if it is not
+  // catalogued. not_empty: a directory that has visible children in the catalogue.
+  Status remove(std::string_view path, bool visible);
+  // mkdir of a directory that only the vault branch shows needs nothing; chmod, chown, utimens of a
+  // vault-only file:
+  struct Attributes {
+    std::optional<std::uint32_t> mode, uid, gid;
+    std::optional<WallNs> mtime_ns;
+  };
+  Status set_attributes(std::string_view path, const Attributes& attributes);  // and a restat job
+  Status set_pinned(std::string_view path, bool pinned);
+  void opened(std::int64_t id, WallNs at_ns);  // remembered, written with a later group
+
+  // --- facts about the vault
+  // A page of a listing: unknown keys without tombstone become vault-only files. Returns how many were new.
+  Result<std::size_t> import_listing(const std::vector<VaultFile>& page);
+  // A vault-only file's first HEAD: metadata, and the checksum that it carries.
+  Status refine_vault(std::int64_t id, const VaultCopy& copy, std::uint32_t mode, std::uint32_t uid,
+                      std::uint32_t gid);
+  // relocate's outcome: the object stands under `copy.key` now; what it left at `old_key` is forgotten by a
+  // job.
+  Status relocated(std::int64_t id, const std::string& old_key, const VaultCopy& copy);
+  // The object is not there any more (it was deleted by somebody else): the copy goes, and an upload job
+  // follows if the local copy is there. Without one the row stays, without a copy: the loss is shown, not
+  // hidden.
+  Status vault_lost(std::int64_t id, const std::string& key);
+  // Whether some row's newest vault copy stands (or will stand) under this key: asked before a key is
+  // deleted.
+  Result<bool> key_in_use(std::string_view key);
+  Status forgotten(std::string_view key);  // the object is gone: the tombstone may go
+
+  // --- small durable settings: "vault.listed", "pause.upload", …
+  Result<std::string> setting(std::string_view name);  // "" if unset
+  Status set_setting(std::string_view name, std::string_view value);
+
+  Jobs& jobs();
+  Status check();  // PRAGMA quick_check
+  Status backup_to(const std::string& file);
+
+ private:
+  struct Impl;
+  explicit Catalogue(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace mediafs::tier

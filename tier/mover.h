@@ -1,0 +1,86 @@
+// What moves bytes between the branches: upload, evict, fetch, and the vault's share of renames and deletes.
+// Each call does one file, once, idempotently; the pipeline's workers decide when and how often. Threads:
+// safe from any thread; calls block on disk and network. Borrows:    everything in Branches (outlives it).
+// Errors:     the vault's and the catalogue's; changed: the file moved on, nothing was done, nothing is to be
+// done;
+//             busy: open or claimed, try later; not_found: it is gone, nothing is to be done.
+// Crash:      see tier/STATES.md for each step and what recovery does there.
+// Invariants: DESIGN.md's 2 and 3.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "common/config.h"
+#include "common/fd.h"
+#include "common/result.h"
+#include "tier/catalogue/catalogue.h"
+#include "tier/claims.h"
+#include "tier/space.h"
+#include "tier/transfers.h"
+#include "tier/vault/vault.h"
+
+namespace mediafs::tier {
+
+// The places and helpers that tier/, fs/ and pipeline/ share. Filled by app/ once, then constant.
+struct Branches {
+  Config config;
+  Fd local_root;  // O_PATH | O_DIRECTORY of local.path
+  Catalogue* catalogue = nullptr;
+  Vault* vault = nullptr;  // nullptr: none is configured
+  Claims* claims = nullptr;
+  Space* space = nullptr;
+  Clock* clock = &Clock::system();
+
+  // Whether a path counts in the library: outside Incoming, not below .mediafs, not a sidecar.
+  bool visible(std::string_view path) const;
+  bool in_incoming(std::string_view path) const;
+  bool is_state(std::string_view path) const;  // ".mediafs" at the root and everything below it
+};
+
+inline constexpr std::string_view kStateName = ".mediafs";
+inline constexpr std::string_view kTempDir = ".mediafs/tmp";  // below local.path: for files on their way in
+
+class Mover {
+ public:
+  explicit Mover(Branches& branches) : b_(branches) {}
+  using Progress = std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)>;
+
+  Status upload(std::int64_t id, std::int64_t generation, std::stop_token stop);
+  Status relocate(std::int64_t id, std::stop_token stop);
+  Status forget(const std::string& key, std::stop_token stop);
+  Status restat(std::int64_t id, std::stop_token stop);
+  Status evict(std::int64_t id, std::int64_t generation);
+  Status fetch(const std::string& path, const Progress& progress, std::stop_token stop);
+  // Computes the checksums of the local copy and tells the catalogue. Returns them with the path they were
+  // read from.
+  struct Summed {
+    std::string path;
+    Checksums sums;
+  };
+  Result<Summed> checksum(std::int64_t id, std::int64_t generation, std::stop_token stop);
+
+  const Transfers& transfers() const { return transfers_; }
+
+ private:
+  // The file's row, if it is still what the job was made for; changed or not_found otherwise.
+  Result<Node> current(std::int64_t id, std::int64_t generation);
+  Result<Fd> open_local(const Node& node);
+  Status adopt_now(const std::string& path);  // the watcher will say so too, later
+  Result<std::optional<ObjectInfo>> already_there(const Node& node);
+  Status confirm_in_vault(const Node& node);
+  Result<Node> refined(Node node);
+  Result<Checksums> download(const Node& node, int fd, const Progress& progress, std::stop_token stop);
+  Status publish_fetched(const Node& node, int fd, const std::string& temp);
+
+  Branches& b_;
+  Transfers transfers_;
+  std::atomic<std::uint64_t> next_temp_{0};
+};
+
+}  // namespace mediafs::tier

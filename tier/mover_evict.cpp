@@ -1,0 +1,98 @@
+// Evict: the SSD copy of a proven file goes (invariant 2).
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "common/crash.h"
+#include "common/log.h"
+#include "common/path.h"
+#include "tier/mover.h"
+
+namespace mediafs::tier {
+
+namespace {
+
+// A write lease is granted only while nobody else has the file open, through the mount or underneath, and
+// makes whoever opens it meanwhile wait. The alternative, scanning /proc/*/fd, is slow and races.
+Status take_lease(int fd, const std::string& path) {
+  // SIGIO, the default, would kill us when somebody opens the file; SIGURG is ignored unless asked for.
+  if (fcntl(fd, F_SETSIG, SIGURG) != 0) return errno_error(errno, "lease " + printable(path));
+  if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0) return {};
+  const int saved = errno;
+  if (saved == EAGAIN) return make_error(ErrorCode::busy, "evict " + printable(path), "it is open");
+  Error error = errno_error(saved, "lease " + printable(path));
+  error.cause +=
+      " (eviction needs leases: local.path on ext4, xfs or btrfs, and mediafs as root or the files' owner)";
+  return error;
+}
+
+bool lease_holds(int fd) {
+  return fcntl(fd, F_GETLEASE) == F_WRLCK;
+}
+
+}  // namespace
+
+// The store's own word, now: what was proven at the upload may have been deleted by somebody since.
+Status Mover::confirm_in_vault(const Node& node) {
+  auto head = b_.vault->head(node.vault->key);
+  if (!head && head.err().code == ErrorCode::not_found) {
+    log::warning("vault object is gone; it is uploaded again", {{"path", printable(node.path)}});
+    MEDIAFS_TRY(b_.catalogue->vault_lost(node.id, node.vault->key));
+    return make_error(ErrorCode::changed, "evict " + printable(node.path),
+                      "its object is gone from the vault");
+  }
+  if (!head) return std::move(head).error();
+  const bool same = head->size_bytes == node.size_bytes && head->etag == node.vault->etag &&
+                    (!head->meta_known || !head->meta.checksum || head->meta.checksum == node.checksum);
+  if (same) return {};
+  return make_error(ErrorCode::corrupt, "evict " + printable(node.path),
+                    "the object in the vault is not the one that was uploaded (the local copy stays)");
+}
+
+Status Mover::evict(std::int64_t id, std::int64_t generation) {
+  MEDIAFS_ASSIGN(auto node, current(id, generation));
+  if (!node.local) return {};
+  if (node.pinned) return make_error(ErrorCode::changed, "evict " + printable(node.path), "it is pinned");
+  if (!node.in_vault() || !b_.vault) {
+    return make_error(ErrorCode::changed, "evict " + printable(node.path), "it is not in the vault yet");
+  }
+  MEDIAFS_TRY(confirm_in_vault(node));  // before the claim: no path waits for the network
+  MEDIAFS_ASSIGN(auto claim, b_.claims->claim(node.path));
+  const std::string path = node.path;
+  MEDIAFS_ASSIGN(node, current(id, generation));
+  if (node.path != path || !node.local || !node.in_vault()) {
+    return make_error(ErrorCode::busy, "evict " + printable(path), "it changed just now");
+  }
+  MEDIAFS_ASSIGN(auto fd, open_local(node));
+  MEDIAFS_TRY(take_lease(fd.get(), path));
+  MEDIAFS_ASSIGN(auto st, stat_fd(fd.get()));
+  if (fingerprint_of(st) != node.local->fingerprint) {
+    return make_error(ErrorCode::changed, "evict " + printable(path), "it changed on the disk");
+  }
+  if (st.st_nlink > 1) {
+    return make_error(ErrorCode::changed, "evict " + printable(path),
+                      "it has other hard links, which would keep its bytes");
+  }
+  if (!lease_holds(fd.get()))
+    return make_error(ErrorCode::busy, "evict " + printable(path), "it is being opened");
+  crash_point("evict.before_commit");
+  MEDIAFS_TRY(b_.catalogue->drop_local(id, generation, node.local->fingerprint));
+  crash_point("evict.after_commit");
+  if (!lease_holds(fd.get())) {
+    MEDIAFS_TRY(b_.catalogue->restore_local(id, generation, node.local->fingerprint));
+    return make_error(ErrorCode::busy, "evict " + printable(path), "it is being opened");
+  }
+  if (unlinkat(b_.local_root.get(), path.c_str(), 0) != 0) {
+    const int saved = errno;
+    MEDIAFS_TRY(b_.catalogue->restore_local(id, generation, node.local->fingerprint));
+    return errno_error(saved, "evict " + printable(path));
+  }
+  crash_point("evict.after_unlink");
+  fd.reset();  // the bytes are free only now
+  if (b_.space) b_.space->freed();
+  return {};
+}
+
+}  // namespace mediafs::tier

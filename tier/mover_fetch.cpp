@@ -1,0 +1,182 @@
+// Fetch: a whole file comes back from the vault, checked before it counts.
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <memory>
+
+#include "common/crash.h"
+#include "common/path.h"
+#include "tier/mover.h"
+
+namespace mediafs::tier {
+
+namespace {
+
+constexpr std::chrono::minutes kSpaceWait{5};
+
+std::string fetch_claim(const std::string& path) {
+  return "\x01"
+         "fetch/" +
+         path;
+}
+
+// What one transfer writes and how it ended. Shared with the driver's thread, which may outlive an impatient
+// caller.
+struct Incoming {
+  int fd = -1;
+  std::uint64_t offset = 0;
+  Hasher hasher{Hasher::Want{}};
+  Status written;
+  std::function<void(std::uint64_t)> progress;
+  Mutex mutex;
+  CondVar ended_cv;
+  bool ended GUARDED_BY(mutex) = false;
+  Status outcome GUARDED_BY(mutex);
+};
+
+// Removes the temporary file unless it was published.
+class TempFile {
+ public:
+  TempFile(int dir, std::string path) : dir_(dir), path_(std::move(path)) {}
+  ~TempFile() {
+    if (!path_.empty()) unlinkat(dir_, path_.c_str(), 0);
+  }
+  TempFile(const TempFile&) = delete;
+  TempFile& operator=(const TempFile&) = delete;
+  const std::string& path() const { return path_; }
+  void published() { path_.clear(); }
+
+ private:
+  int dir_;
+  std::string path_;
+};
+
+Status apply_attributes(int fd, const Node& node) {
+  if (geteuid() == 0 && fchown(fd, node.uid, node.gid) != 0) {
+    return errno_error(errno, "chown of fetched " + printable(node.path));
+  }
+  if (fchmod(fd, node.mode & 07777) != 0)
+    return errno_error(errno, "chmod of fetched " + printable(node.path));
+  const struct timespec mtime = {.tv_sec = node.mtime_ns / 1'000'000'000,
+                                 .tv_nsec = node.mtime_ns % 1'000'000'000};
+  const struct timespec times[2] = {mtime, mtime};
+  if (futimens(fd, times) != 0) return errno_error(errno, "utimens of fetched " + printable(node.path));
+  return sync_fd(fd);
+}
+
+}  // namespace
+
+// An object that only a listing has shown says more of itself at its first HEAD.
+Result<Node> Mover::refined(Node node) {
+  if (node.vault->checksum) return node;
+  MEDIAFS_ASSIGN(auto head, b_.vault->head(node.vault->key));
+  if (!head.meta_known || !head.meta.checksum) return node;
+  VaultCopy copy = *node.vault;
+  copy.size_bytes = head.size_bytes;
+  copy.etag = head.etag;
+  copy.mtime_ns = head.meta.mtime_ns;
+  copy.checksum = head.meta.checksum;
+  MEDIAFS_TRY(b_.catalogue->refine_vault(node.id, copy, head.meta.mode, head.meta.uid, head.meta.gid));
+  MEDIAFS_ASSIGN(auto again, b_.catalogue->find(node.id));
+  if (!again || !again->vault)
+    return make_error(ErrorCode::not_found, printable(node.path), "it was deleted");
+  return std::move(*again);
+}
+
+Result<Checksums> Mover::download(const Node& node, int fd, const Progress& progress, std::stop_token stop) {
+  auto state = std::make_shared<Incoming>();
+  state->fd = fd;
+  Transfers::Scope scope(transfers_, "fetch", node.path, node.size_bytes, b_.clock->wall_ns());
+  state->progress = [&](std::uint64_t n) {
+    const std::uint64_t done = scope.add(n);
+    if (progress) progress(done, node.size_bytes);
+  };
+  if (node.vault->size_bytes == 0) return state->hasher.finish();
+  auto on_bytes = [state](std::span<const std::byte> bytes) {
+    state->written = write_all(state->fd, bytes, state->offset);
+    if (!state->written) return false;
+    state->hasher.update(bytes);
+    state->offset += bytes.size();
+    state->progress(bytes.size());
+    return true;
+  };
+  auto on_done = [state](Status status) {
+    MutexLock lock(state->mutex);
+    state->outcome = std::move(status);
+    state->ended = true;
+    state->ended_cv.notify_all();
+  };
+  const std::uint64_t read = b_.vault->start_read({.key = node.vault->key,
+                                                   .offset = 0,
+                                                   .size_bytes = node.vault->size_bytes,
+                                                   .if_match = node.vault->etag},
+                                                  on_bytes, on_done);
+  std::stop_callback on_stop(stop, [&] { b_.vault->cancel(read); });
+  MutexLock lock(state->mutex);
+  while (!state->ended) state->ended_cv.wait(state->mutex);  // the driver's stall timeout ends it
+  if (!state->written) return std::move(state->written).error();
+  if (!state->outcome) return std::move(state->outcome).error();
+  lock.unlock();
+  return state->hasher.finish();
+}
+
+Status Mover::publish_fetched(const Node& node, int fd, const std::string& temp) {
+  MEDIAFS_TRY(apply_attributes(fd, node));
+  MEDIAFS_ASSIGN(auto claim, b_.claims->claim(node.path));
+  MEDIAFS_ASSIGN(auto now, current(node.id, node.generation));
+  if (now.path != node.path) {
+    return make_error(ErrorCode::busy, "fetch " + printable(node.path),
+                      "it was renamed just now (try again)");
+  }
+  const int root = b_.local_root.get();
+  const std::string parent(parent_path(node.path));
+  if (!parent.empty()) MEDIAFS_TRY(mkdirs_at(root, parent, 0755));
+  crash_point("fetch.before_publish");
+  if (renameat2(root, temp.c_str(), root, node.path.c_str(), RENAME_NOREPLACE) != 0) {
+    const int saved = errno;
+    return errno_error(saved, "fetch " + printable(node.path));
+  }
+  crash_point("fetch.after_publish");
+  MEDIAFS_TRY(sync_parent(root, node.path));
+  MEDIAFS_ASSIGN(auto st, stat_fd(fd));
+  MEDIAFS_TRY(b_.catalogue->restore_local(node.id, node.generation, fingerprint_of(st)));
+  crash_point("fetch.after_commit");
+  return {};
+}
+
+Status Mover::fetch(const std::string& path, const Progress& progress, std::stop_token stop) {
+  MEDIAFS_ASSIGN(auto one_at_a_time, b_.claims->claim({fetch_claim(path)}, std::chrono::hours(1)));
+  MEDIAFS_ASSIGN(auto found, b_.catalogue->find(path));
+  if (!found || found->kind != NodeKind::file) {
+    if (stat_at(b_.local_root.get(), path)) return {};  // local only, or a directory that is there
+    return make_error(ErrorCode::not_found, "fetch " + printable(path), "no such file in the tree");
+  }
+  if (found->local) return {};
+  if (!found->vault || !b_.vault) {
+    return make_error(ErrorCode::not_found, "fetch " + printable(path), "no branch has its bytes");
+  }
+  MEDIAFS_ASSIGN(const Node node, refined(std::move(*found)));
+  const int root = b_.local_root.get();
+  MEDIAFS_TRY(mkdirs_at(root, std::string(kTempDir), 0700));
+  if (b_.space) MEDIAFS_TRY(b_.space->await(node.size_bytes, kSpaceWait));
+  TempFile temp(root, std::string(kTempDir) + "/fetch-" + std::to_string(getpid()) + "-" +
+                          std::to_string(next_temp_++));
+  MEDIAFS_ASSIGN(auto fd,
+                 open_at(root, temp.path(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  MEDIAFS_ASSIGN(auto sums, download(node, fd.get(), progress, stop));
+  if (sums.size_bytes != node.size_bytes || (node.checksum && sums.xxh128 != *node.checksum)) {
+    return make_error(
+        ErrorCode::corrupt, "fetch " + printable(path),
+        "the vault's bytes are not those that were uploaded (mediafs verify --vault shows the extent)");
+  }
+  MEDIAFS_TRY(publish_fetched(node, fd.get(), temp.path()));
+  temp.published();
+  return {};
+}
+
+}  // namespace mediafs::tier

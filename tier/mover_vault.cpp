@@ -1,0 +1,155 @@
+// The vault's side: upload, and what renames, deletes and new attributes mean there.
+#include <fcntl.h>
+
+#include <utility>
+
+#include "common/crash.h"
+#include "common/log.h"
+#include "common/path.h"
+#include "tier/mover.h"
+
+namespace mediafs::tier {
+
+namespace {
+
+ObjectMeta meta_of(const Node& node) {
+  return {.mtime_ns = node.mtime_ns,
+          .mode = node.mode,
+          .uid = node.uid,
+          .gid = node.gid,
+          .checksum = node.checksum,
+          .sha1_hex = node.sha1_hex};
+}
+
+VaultCopy copy_of(const ObjectInfo& info, const Node& node, WallNs now_ns) {
+  return {.key = info.key,
+          .size_bytes = info.size_bytes,
+          .mtime_ns = node.mtime_ns,
+          .etag = info.etag,
+          .generation = node.generation,
+          .checksum = node.checksum,
+          .since_ns = now_ns};
+}
+
+}  // namespace
+
+// An object that stands there already with this content: a reply that was lost, or a library that was in the
+// vault before mediafs was.
+Result<std::optional<ObjectInfo>> Mover::already_there(const Node& node) {
+  auto head = b_.vault->head(node.path);
+  if (!head) {
+    if (head.err().code == ErrorCode::not_found) return std::optional<ObjectInfo>{};
+    return std::move(head).error();
+  }
+  const bool same = head->meta_known && head->meta.checksum == node.checksum &&
+                    head->size_bytes == node.size_bytes && head->meta.mtime_ns == node.mtime_ns;
+  if (!same) return std::optional<ObjectInfo>{};
+  return std::optional<ObjectInfo>{std::move(*head)};
+}
+
+Status Mover::upload(std::int64_t id, std::int64_t generation, std::stop_token stop) {
+  MEDIAFS_ASSIGN(auto node, current(id, generation));
+  if (node.in_vault()) return {};
+  if (!node.checksum)
+    return make_error(ErrorCode::busy, printable(node.path), "its checksum is not computed yet");
+  MEDIAFS_ASSIGN(auto claim, b_.claims->claim(Claims::key_claim(node.path)));
+  const std::string key = node.path;
+  MEDIAFS_ASSIGN(node, current(id, generation));
+  if (node.path != key) return make_error(ErrorCode::busy, printable(node.path), "it was renamed just now");
+  MEDIAFS_ASSIGN(auto fd, open_local(node));
+  MEDIAFS_ASSIGN(auto st, stat_fd(fd.get()));
+  const Fingerprint before = fingerprint_of(st);
+  if (before != node.local->fingerprint) {
+    MEDIAFS_TRY(adopt_now(node.path));
+    return make_error(ErrorCode::busy, printable(node.path), "it changed; its checksum comes first");
+  }
+  MEDIAFS_ASSIGN(auto there, already_there(node));
+  if (!there) {
+    Transfers::Scope scope(transfers_, "upload", node.path, node.size_bytes, b_.clock->wall_ns());
+    crash_point("upload.before_put");
+    PutSource source{
+        .fd = fd.get(), .size_bytes = node.size_bytes, .progress = [&](std::uint64_t n) { scope.add(n); }};
+    MEDIAFS_ASSIGN(auto put, b_.vault->put(key, source, meta_of(node), stop));
+    crash_point("upload.after_put");
+    if (put.checksum != *node.checksum || put.info.size_bytes != node.size_bytes) {
+      return make_error(ErrorCode::changed, "upload " + printable(key),
+                        "the bytes that were sent are not the file's");
+    }
+    there = std::move(put.info);
+  }
+  MEDIAFS_ASSIGN(auto after, stat_fd(fd.get()));
+  if (!fingerprint_of(after).same_content_hint(before)) {
+    return make_error(ErrorCode::busy, printable(key), "it changed while it was uploaded");
+  }
+  MEDIAFS_TRY(b_.catalogue->uploaded(id, generation, copy_of(*there, node, b_.clock->wall_ns())));
+  crash_point("upload.after_commit");
+  return {};
+}
+
+Status Mover::relocate(std::int64_t id, std::stop_token stop) {
+  MEDIAFS_ASSIGN(auto found, b_.catalogue->find(id));
+  if (!found || !found->vault || found->vault->key == found->path) return {};
+  if (!found->in_vault() && found->local) return {};  // its upload puts it under the new key
+  const std::string old_key = found->vault->key;
+  const std::string new_key = found->path;
+  MEDIAFS_ASSIGN(auto claim, b_.claims->claim(std::vector<std::string>{Claims::key_claim(old_key),
+                                                                       Claims::key_claim(new_key)}));
+  MEDIAFS_ASSIGN(found, b_.catalogue->find(id));
+  if (!found || !found->vault || found->vault->key != old_key || found->path != new_key) {
+    return make_error(ErrorCode::busy, printable(new_key), "it was renamed just now");
+  }
+  const Node& node = *found;
+  ObjectMeta meta = meta_of(node);
+  meta.checksum = node.vault->checksum;
+  crash_point("relocate.before_copy");
+  auto copied = b_.vault->copy(old_key, new_key, meta, stop);
+  if (!copied && copied.err().code == ErrorCode::not_found) {
+    log::warning("vault object is gone", {{"path", printable(new_key)}, {"key", printable(old_key)}});
+    return b_.catalogue->vault_lost(id, old_key);
+  }
+  if (!copied) return std::move(copied).error();
+  crash_point("relocate.after_copy");
+  if (copied->size_bytes != node.vault->size_bytes) {
+    return make_error(ErrorCode::corrupt, "relocate " + printable(old_key),
+                      "the store's copy has another size");
+  }
+  VaultCopy copy = *node.vault;
+  copy.key = new_key;
+  copy.etag = copied->etag;
+  copy.mtime_ns = meta.mtime_ns;
+  MEDIAFS_TRY(b_.catalogue->relocated(id, old_key, copy));
+  crash_point("relocate.after_commit");
+  return {};
+}
+
+Status Mover::forget(const std::string& key, std::stop_token) {
+  MEDIAFS_TRY(check_path(key));
+  MEDIAFS_ASSIGN(auto claim, b_.claims->claim(Claims::key_claim(key)));
+  MEDIAFS_ASSIGN(const bool in_use, b_.catalogue->key_in_use(key));
+  if (in_use) return {};  // a new file has the name: its own upload overwrites what stands there
+  crash_point("forget.before_remove");
+  MEDIAFS_TRY(b_.vault->remove(key));
+  crash_point("forget.after_remove");
+  return b_.catalogue->forgotten(key);
+}
+
+Status Mover::restat(std::int64_t id, std::stop_token stop) {
+  MEDIAFS_ASSIGN(auto found, b_.catalogue->find(id));
+  if (!found || !found->vault) return {};
+  if (!found->in_vault() && found->local) return {};  // its upload carries the attributes
+  const std::string key = found->vault->key;
+  MEDIAFS_ASSIGN(auto claim, b_.claims->claim(Claims::key_claim(key)));
+  MEDIAFS_ASSIGN(found, b_.catalogue->find(id));
+  if (!found || !found->vault || found->vault->key != key) return {};
+  ObjectMeta meta = meta_of(*found);
+  meta.checksum = found->vault->checksum;
+  auto copied = b_.vault->copy(key, key, meta, stop);
+  if (!copied && copied.err().code == ErrorCode::not_found) return b_.catalogue->vault_lost(id, key);
+  if (!copied) return std::move(copied).error();
+  VaultCopy copy = *found->vault;
+  copy.etag = copied->etag;
+  copy.mtime_ns = meta.mtime_ns;
+  return b_.catalogue->uploaded(id, copy.generation, copy);
+}
+
+}  // namespace mediafs::tier

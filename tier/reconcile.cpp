@@ -1,0 +1,227 @@
+#include "tier/reconcile.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <set>
+#include <utility>
+
+#include "common/log.h"
+#include "common/path.h"
+
+namespace mediafs::tier {
+
+namespace {
+
+constexpr std::size_t kPage = 1000;
+constexpr std::string_view kListed = "vault.listed";
+
+using DirHandle = std::unique_ptr<DIR, int (*)(DIR*)>;
+
+DirHandle open_dir(int root, const std::string& path) {
+  const int fd =
+      openat(root, path.empty() ? "." : path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  return DirHandle(fd < 0 ? nullptr : fdopendir(fd), &closedir);
+}
+
+bool has_writer(int root, const std::string& path) {
+  const Fd fd(openat(root, path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (!fd) return false;
+  if (fcntl(fd.get(), F_SETLEASE, F_RDLCK) != 0) return errno == EAGAIN;
+  fcntl(fd.get(), F_SETLEASE, F_UNLCK);
+  return false;
+}
+
+}  // namespace
+
+// One pass over the local tree.
+class Reconcile::Scan {
+ public:
+  Scan(Reconcile& owner, std::stop_token stop) : owner_(owner), b_(owner.b_), stop_(std::move(stop)) {}
+
+  Result<ReconcileReport> run() {
+    remove_temporary();
+    std::vector<std::string> pending{""};
+    while (!pending.empty()) {
+      if (stop_.stop_requested()) return make_error(ErrorCode::cancelled, "scan of the local branch");
+      const std::string dir = std::move(pending.back());
+      pending.pop_back();
+      scan_directory(dir, pending);
+    }
+    MEDIAFS_TRY(find_missing());
+    return report_;
+  }
+
+ private:
+  void remove_temporary() {
+    const std::string temp(kTempDir);
+    DirHandle dir = open_dir(b_.local_root.get(), temp);
+    while (dir) {
+      const dirent* entry = readdir(dir.get());
+      if (!entry) break;
+      if (std::string_view(entry->d_name).starts_with("fetch-") &&
+          unlinkat(dirfd(dir.get()), entry->d_name, 0) == 0) {
+        report_.temporary_removed++;
+      }
+    }
+  }
+
+  void scan_directory(const std::string& dir, std::vector<std::string>& pending) {
+    DirHandle handle = open_dir(b_.local_root.get(), dir);
+    if (!handle) {
+      log::warning("can't read a directory of the local branch", {{"path", printable(dir)}});
+      return;
+    }
+    while (const dirent* entry = readdir(handle.get())) {
+      const std::string_view name(entry->d_name);
+      if (name == "." || name == "..") continue;
+      std::string path = join_path(dir, name);
+      if (b_.is_state(path)) continue;
+      auto st = stat_at(b_.local_root.get(), path);
+      if (!st) continue;
+      if (S_ISDIR(st->st_mode)) {
+        if (b_.visible(path)) visit(path, *st);
+        pending.push_back(std::move(path));
+      } else if (S_ISREG(st->st_mode)) {
+        visit(path, *st);
+      }
+    }
+  }
+
+  void visit(const std::string& path, const struct stat& st) {
+    report_.seen++;
+    if (b_.in_incoming(path)) {
+      report_.incoming++;
+      owner_.incoming_(path);
+      return;
+    }
+    if (!b_.visible(path)) return;
+    if (S_ISREG(st.st_mode)) {
+      auto node = b_.catalogue->find(path);
+      if (node && *node && (*node)->local && (*node)->local->fingerprint == fingerprint_of(st)) return;
+      const WallNs age_ns =
+          b_.clock->wall_ns() - std::max(fingerprint_of(st).mtime_ns, fingerprint_of(st).ctime_ns);
+      if (age_ns < std::chrono::nanoseconds(b_.config.incoming.settle).count() ||
+          has_writer(b_.local_root.get(), path)) {
+        unsettled_.emplace(st.st_dev, st.st_ino);  // the watcher reports it once it has settled
+        return;
+      }
+    }
+    if (auto done = owner_.file_settled(path); !done) {
+      log::warning("can't catalogue a file", done.err(), {{"path", printable(path)}});
+    } else {
+      report_.adopted++;
+    }
+  }
+
+  // Rows whose local file is not there. One whose inode was seen unsettled is being renamed: the watcher's.
+  Status find_missing() {
+    std::string after;
+    for (;;) {
+      if (stop_.stop_requested()) return make_error(ErrorCode::cancelled, "scan of the catalogue");
+      MEDIAFS_ASSIGN(auto page, b_.catalogue->walk("", after, kPage));
+      if (page.empty()) return {};
+      after = page.back().path;
+      for (const Node& node : page) {
+        if (!node.local ||
+            unsettled_.contains({node.local->fingerprint.device, node.local->fingerprint.inode}))
+          continue;
+        auto st = stat_at(b_.local_root.get(), node.path);
+        if (st || (st.err().code != ErrorCode::not_found && st.err().code != ErrorCode::not_directory))
+          continue;
+        report_.gone++;
+        if (auto done = owner_.file_gone(node.path); !done) {
+          log::warning("can't note a missing file", done.err(), {{"path", printable(node.path)}});
+        }
+      }
+    }
+  }
+
+  Reconcile& owner_;
+  Branches& b_;
+  std::stop_token stop_;
+  ReconcileReport report_;
+  std::set<std::pair<std::uint64_t, std::uint64_t>> unsettled_;
+};
+
+Reconcile::Reconcile(Branches& branches, std::function<void(const std::string& path)> incoming)
+    : b_(branches), incoming_(std::move(incoming)) {}
+
+Status Reconcile::file_settled(const std::string& path) {
+  if (b_.is_state(path)) return {};
+  auto claim = b_.claims->claim(path);
+  if (!claim) return std::move(claim).error();
+  auto st = stat_at(b_.local_root.get(), path);
+  if (!st) {
+    claim->release();
+    return st.err().code == ErrorCode::not_found ? file_gone(path) : Status(std::move(st).error());
+  }
+  if (b_.in_incoming(path)) {
+    claim->release();
+    if (S_ISREG(st->st_mode)) incoming_(path);
+    return {};
+  }
+  if (!b_.visible(path) || !(S_ISREG(st->st_mode) || S_ISDIR(st->st_mode))) return {};
+  auto adopted = b_.catalogue->adopt(
+      {path, *st, true}, [this](const std::string& old) { return bool(stat_at(b_.local_root.get(), old)); });
+  if (!adopted) return std::move(adopted).error();
+  return {};
+}
+
+Status Reconcile::file_gone(const std::string& path) {
+  if (!b_.visible(path)) return {};
+  MEDIAFS_ASSIGN(auto claim, b_.claims->claim(path));
+  if (stat_at(b_.local_root.get(), path)) return {};  // it is back, and reported as such
+  MEDIAFS_ASSIGN(auto node, b_.catalogue->find(path));
+  if (!node) return {};
+  std::string after;
+  while (node->kind == NodeKind::directory) {
+    MEDIAFS_ASSIGN(auto page, b_.catalogue->walk(path, after, kPage));
+    if (page.empty()) break;
+    after = page.back().path;
+    for (const Node& below : page) {
+      if (below.local) MEDIAFS_TRY(b_.catalogue->local_gone(below.path, b_.visible(below.path)));
+    }
+  }
+  return b_.catalogue->local_gone(path, true);
+}
+
+Result<ReconcileReport> Reconcile::scan(std::stop_token stop) {
+  return Scan(*this, std::move(stop)).run();
+}
+
+Status Reconcile::import_vault(std::stop_token stop) {
+  if (!b_.vault) return {};
+  MEDIAFS_ASSIGN(auto listed, b_.catalogue->setting(kListed));
+  if (!listed.empty()) return {};
+  Status failed;
+  std::size_t found = 0;
+  MEDIAFS_TRY(b_.vault->list(
+      "",
+      [&](std::vector<ObjectInfo>&& page) {
+        std::vector<VaultFile> files;
+        files.reserve(page.size());
+        for (ObjectInfo& o : page) {
+          if (b_.is_state(o.key)) continue;
+          files.push_back({std::move(o.key), o.size_bytes, o.meta.mtime_ns, std::move(o.etag)});
+        }
+        auto added = b_.catalogue->import_listing(files);
+        if (!added) {
+          failed = std::move(added).error();
+          return false;
+        }
+        found += *added;
+        return true;
+      },
+      stop));
+  MEDIAFS_TRY(std::move(failed));
+  MEDIAFS_TRY(b_.catalogue->set_setting(kListed, "yes"));
+  if (found > 0) log::info("the vault's listing is in the catalogue", {{"files", std::uint64_t(found)}});
+  return {};
+}
+
+}  // namespace mediafs::tier

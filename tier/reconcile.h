@@ -1,0 +1,38 @@
+// Reconcile: the truth after the fact. Compares the local tree with the catalogue and repairs both; takes the
+// watcher's events as hints for single paths. Threads:    safe from any thread; calls block on disk. Borrows:
+// Branches (outlives it). Errors:     the catalogue's; io of the scan. One path's trouble is logged and does
+// not end the scan. Crash:      idempotent: run again, it goes on.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <stop_token>
+#include <string>
+
+#include "tier/mover.h"
+
+namespace mediafs::tier {
+
+struct ReconcileReport {
+  std::uint64_t seen = 0, adopted = 0, gone = 0, temporary_removed = 0, incoming = 0;
+};
+
+class Reconcile {
+ public:
+  // `incoming` is called for each file found below Incoming: the pipeline's business.
+  Reconcile(Branches& branches, std::function<void(const std::string& path)> incoming);
+  Status file_settled(
+      const std::string& path);  // adopt what stands there now (a file or directory), or nothing
+  Status file_gone(const std::string& path);
+  // The whole local tree against the catalogue, both ways. Removes what a killed fetch left in kTempDir.
+  Result<ReconcileReport> scan(std::stop_token stop);
+  // First contact with a vault that the catalogue doesn't know: its listing becomes vault-only files.
+  Status import_vault(std::stop_token stop);
+
+ private:
+  class Scan;
+  Branches& b_;
+  std::function<void(const std::string& path)> incoming_;
+};
+
+}  // namespace mediafs::tier

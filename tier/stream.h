@@ -1,0 +1,67 @@
+// Reading vault files: streams over the block cache. A stream belongs to one open handle and tells a sequential
+// reader (whose window of read-ahead grows) from a seeking one (whose useless transfers are cancelled).
+// Threads:    Streams is safe from any thread. A Stream may be read from several threads at once.
+// Owns:       the block cache's directory and its sparse files. Borrows the Vault (outlives it).
+// Shapes:     block = 1 MiB, the last one short. A cached object is named by (key, etag, size): another version of the
+//             object is another cached object.
+// Units:      bytes.
+// Errors:     not_found, offline, timeout (the deadline passed), changed (the object is another one now), corrupt,
+//             cancelled, io.
+// Crash:      a block counts as present only after its bytes are on disk.
+// Invariants: (1) cached bytes <= the limit, but for what open streams are about to use; (2) two readers of one range
+//             share one GET; (3) bytes of two versions never mix; (4) no cache write when `may_write` says no: the
+//             bytes are then served from memory.
+// Source:     RFC 9110 §14 (ranges), §13.1.1 (If-Match).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <string>
+
+#include "common/clock.h"
+#include "common/result.h"
+#include "tier/vault/vault.h"
+
+namespace mediafs::tier {
+
+struct CachedObject {
+  std::string key;
+  std::string etag;
+  std::uint64_t size_bytes = 0;
+};
+
+class Stream {
+ public:
+  virtual ~Stream() = default;  // cancels what only it waited for
+  // Up to into.size() bytes; fewer only at the object's end.
+  virtual Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> into, SteadyTime deadline,
+                                   std::stop_token stop = {}) = 0;
+};
+
+struct StreamStats {
+  std::uint64_t cached_bytes = 0, limit_bytes = 0;
+  std::uint64_t requests = 0, fetched_bytes = 0, served_bytes = 0;
+};
+
+class Streams {
+ public:
+  struct Options {
+    std::string directory;  // of the block cache
+    std::uint64_t cache_bytes = 20ULL << 30;
+    std::uint64_t memory_bytes = 256ULL << 20;  // of transfers under way and blocks not yet written, all streams
+    std::function<bool(std::uint64_t bytes)> may_write = {};  // unset: always
+  };
+  static Result<std::unique_ptr<Streams>> open(Options options, Vault& vault);
+  virtual ~Streams() = default;
+  virtual Result<std::unique_ptr<Stream>> open_stream(const CachedObject& object) = 0;
+  virtual void forget(const std::string& key) = 0;     // drop its blocks, unless a stream is open
+  // Frees at least `bytes` of the cache if it can; what it freed.
+  virtual std::uint64_t shrink(std::uint64_t bytes) = 0;
+  virtual StreamStats stats() const = 0;
+};
+
+}  // namespace mediafs::tier
