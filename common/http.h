@@ -26,6 +26,8 @@
 
 namespace mediafs::http {
 
+struct Response;
+
 struct Request {
   std::string method = "GET";
   std::string url;
@@ -36,9 +38,13 @@ struct Request {
   std::optional<std::uint64_t> body_size = {};
   std::function<std::optional<std::size_t>(std::span<std::byte>)> body = {};
   std::function<bool()> rewind = {};
+  // Called once with status and headers (body empty) before the first byte of a reply's body; false aborts with
+  // `cancelled`. May be unset.
+  std::function<bool(const Response&)> on_head = {};
   // Takes the reply's body piece by piece; false aborts with `cancelled`. Unset: Response.body (at most 64 MiB).
   // Called only for 2xx; other statuses' bodies go to Response.body (at most 64 KiB).
   std::function<bool(std::span<const std::byte>)> on_body = {};
+  std::uint64_t send_limit = 0;  // the body's bytes a second at most; 0: none
   std::chrono::milliseconds connect_timeout{10'000};
   std::chrono::milliseconds stall_timeout{30'000};  // no byte moved either way for this long: timeout
   std::chrono::milliseconds deadline{0};            // the whole request; 0: none
