@@ -82,6 +82,10 @@ Checked check_nesting(const Config& c) {
 Checked check_marks(const Config& c) {
   const Watermark& below = c.local.evict_below_free;
   const Watermark& until = c.local.evict_until_free;
+  const bool never = until.percent <= 0 && until.bytes == 0;
+  if (never && (below.percent > 0 || below.bytes > 0)) {
+    return wrong("local.evict_until_free", "must not be less than local.evict_below_free");
+  }
   const bool both_percent = below.percent > 0 && until.percent > 0;
   const bool both_bytes = below.percent <= 0 && until.percent <= 0;
   if ((both_percent && until.percent < below.percent) || (both_bytes && until.bytes < below.bytes)) {
