@@ -198,7 +198,8 @@ Result<std::map<std::string, std::string>> apply_environment(Config& config, con
   std::map<std::string, std::string> set;
   for (auto entry = env.lower_bound("MEDIAFS_"); entry != env.end() && entry->first.starts_with("MEDIAFS_");
        ++entry) {
-    const auto& [variable, text] = *entry;
+    const std::string& variable = entry->first;
+    const std::string& text = entry->second;
     const auto key = std::find_if(keys().begin(), keys().end(),
                                   [&](const Key& k) { return variable_name(k) == variable; });
     if (key == keys().end()) {
