@@ -4,6 +4,7 @@
 #include <cctype>
 #include <chrono>
 #include <cstring>
+#include <limits>
 
 #include "common/path.h"
 
@@ -15,6 +16,7 @@ constexpr std::size_t kBodyLimit = 64U << 20;
 constexpr std::size_t kErrorBodyLimit = 64U << 10;
 constexpr std::uint64_t kExpectAbove = 1U << 20;
 constexpr long kCurlBuffer = 256L << 10;
+constexpr std::uint64_t kLeastUploadBuffer = 16U << 10;  // curl takes no less
 constexpr std::chrono::milliseconds kConnectCheck{100};
 constexpr std::chrono::milliseconds kNoStall = std::chrono::hours(24 * 365);
 
@@ -129,7 +131,7 @@ void Transfer::set_common_options(const ClientOptions& options) {
   curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
   curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
   curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, kCurlBuffer);
-  curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, kCurlBuffer);
+  set_send_limit();
   curl_easy_setopt(easy, CURLOPT_USERAGENT, options.user_agent.c_str());
   curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(request_.connect_timeout.count()));
   // Otherwise giving up on a name that doesn't resolve blocks the engine until the resolver answers.
@@ -139,6 +141,19 @@ void Transfer::set_common_options(const ClientOptions& options) {
   curl_easy_setopt(easy, CURLOPT_HEADERDATA, this);
   curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, &Transfer::write_callback);
   curl_easy_setopt(easy, CURLOPT_WRITEDATA, this);
+}
+
+// curl keeps a rate by pausing between buffers: small ones for a small rate, or the pauses look like a stall.
+void Transfer::set_send_limit() {
+  long buffer = kCurlBuffer;
+  if (request_.send_limit > 0) {
+    const auto most = static_cast<std::uint64_t>(std::numeric_limits<curl_off_t>::max());
+    curl_easy_setopt(easy_.get(), CURLOPT_MAX_SEND_SPEED_LARGE,
+                     static_cast<curl_off_t>(std::min(request_.send_limit, most)));
+    buffer = static_cast<long>(
+        std::clamp<std::uint64_t>(request_.send_limit / 4, kLeastUploadBuffer, kCurlBuffer));
+  }
+  curl_easy_setopt(easy_.get(), CURLOPT_UPLOAD_BUFFERSIZE, buffer);
 }
 
 bool Transfer::sends_body() const {
@@ -171,9 +186,9 @@ void Transfer::set_method() {
 
 Status Transfer::set_headers() {
   // A small body costs less than the round trip that "Expect: 100-continue" asks for.
-  const bool expect = sends_body() && announced_size().value_or(kExpectAbove + 1) > kExpectAbove;
+  expects_continue_ = sends_body() && announced_size().value_or(kExpectAbove + 1) > kExpectAbove;
   std::vector<std::string> lines = request_.headers;
-  if (!expect) lines.emplace_back("Expect:");
+  if (!expects_continue_) lines.emplace_back("Expect:");
   for (const std::string& line : lines) {
     if (line.find_first_of("\r\n") != std::string::npos) {
       return failure(ErrorCode::invalid, "a header contains a line break");
@@ -227,7 +242,15 @@ Result<Response> Transfer::outcome(CURLcode code) {
     const bool detail = curl_message_.front() != '\0';
     return failure(code_of(code), printable(detail ? curl_message_.data() : curl_easy_strerror(code)));
   }
+  if (!show_head()) return std::move(*abort_);
   return std::move(response_);
+}
+
+// Tells on_head, once; false when it refuses.
+bool Transfer::show_head() {
+  if (std::exchange(head_shown_, true) || !request_.on_head || request_.on_head(response_)) return true;
+  abort_ = cancelled();
+  return false;
 }
 
 bool Transfer::take_header(std::string_view line) {
@@ -239,6 +262,10 @@ bool Transfer::take_header(std::string_view line) {
       response_.status = response_.status * 10 + (line[i] - '0');
     }
     return true;
+  }
+  if (trim(line).empty()) {
+    const bool again = expects_continue_ && response_.status == 417;  // curl repeats it without "Expect"
+    return response_.status < 200 || again || show_head();
   }
   const auto colon = line.find(':');
   if (colon != std::string_view::npos) {

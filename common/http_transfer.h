@@ -49,6 +49,7 @@ class Transfer {
   };
 
   void set_common_options(const ClientOptions& options);
+  void set_send_limit();
   void set_method();
   Status set_headers();
   Error failure(ErrorCode code, std::string cause) const;
@@ -56,6 +57,7 @@ class Transfer {
   bool sends_body() const;
   void schedule(SteadyTime now);
 
+  bool show_head();
   bool take_header(std::string_view line);
   bool take_body(std::span<const std::byte> bytes);
   std::size_t give_body(std::span<std::byte> into);
@@ -73,9 +75,11 @@ class Transfer {
   std::unique_ptr<CURL, FreeEasy> easy_;  // after what it points to
   Response response_;
   std::optional<Error> abort_;  // why one of our callbacks stopped the transfer
-  std::uint64_t sent_ = 0;      // bytes of the body handed to curl
-  SteadyTime started_;          // when it was asked for: the deadline counts from here
-  SteadyTime admitted_{};       // when curl got it
+  bool expects_continue_ = false;
+  bool head_shown_ = false;
+  std::uint64_t sent_ = 0;  // bytes of the body handed to curl
+  SteadyTime started_;      // when it was asked for: the deadline counts from here
+  SteadyTime admitted_{};   // when curl got it
   SteadyTime last_progress_{};
   SteadyTime due_;
   curl_off_t sampled_ = 0;  // bytes that had gone through curl when last looked at
