@@ -12,7 +12,7 @@ CLEAN = {
     "common/a.cpp": '#include "common/a.h"\n#include <fmt/format.h>\n',
     "tier/vault/v.h": '#include "common/a.h"\n',
     "fs/n.h": '#include "tier/vault/v.h"\n#include "fs/n.h"\n',
-    "pipeline/p.h": '#include "common/a.h"\n',
+    "pipeline/p.h": '#include "common/a.h"\n#include <nlohmann/json_fwd.hpp>\n',
     "app/main.cpp": '#include "fs/n.h"\n#include "pipeline/p.h"\n#include <CLI/CLI.hpp>\n',
     "tests/fs/t.cpp": '#include "fs/n.h"\n#include "app/main.cpp"\n',
     "tests/help.h": "",
