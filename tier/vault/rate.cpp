@@ -1,0 +1,34 @@
+#include "tier/vault/rate.h"
+
+#include <algorithm>
+
+namespace mediafs::tier {
+
+Status RateLimit::acquire(std::uint64_t size_bytes, const std::stop_token& stop) {
+  if (rate_ == 0 || size_bytes == 0) return {};
+  const std::chrono::duration<double> cost(static_cast<double>(size_bytes) / static_cast<double>(rate_));
+  std::chrono::steady_clock::time_point turn;
+  {
+    MutexLock lock(mutex_);
+    turn = std::max(paid_until_, std::chrono::steady_clock::now());
+    paid_until_ = turn + std::chrono::duration_cast<std::chrono::steady_clock::duration>(cost);
+  }
+  if (wait_unless_stopped(stop, turn)) return {};
+  MutexLock lock(mutex_);
+  paid_until_ -= std::chrono::duration_cast<std::chrono::steady_clock::duration>(cost);
+  return make_error(ErrorCode::cancelled, "upload", "asked to stop");
+}
+
+bool wait_unless_stopped(const std::stop_token& stop, std::chrono::steady_clock::time_point until) {
+  Mutex mutex;
+  CondVar wake;
+  const std::stop_callback on_stop(stop, [&] {
+    { MutexLock lock(mutex); }  // so that the wake-up can't fall between the check and the wait
+    wake.notify_all();
+  });
+  MutexLock lock(mutex);
+  while (!stop.stop_requested() && std::chrono::steady_clock::now() < until) wake.wait_until(mutex, until);
+  return !stop.stop_requested();
+}
+
+}  // namespace mediafs::tier

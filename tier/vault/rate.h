@@ -1,0 +1,33 @@
+// The upload limit: one bucket of tokens shared by all that a driver sends.
+// Threads:    safe from any thread; acquire() blocks.
+// Units:      bytes, bytes a second.
+// Errors:     cancelled.
+// Invariants: (1) over any long time no more than `bytes_per_second` are admitted. One caller's bytes are admitted at
+//             once and paid for by the next: a request that is sent at the limit's speed ends when its debt does.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <stop_token>
+
+#include "common/result.h"
+#include "common/sync.h"
+
+namespace mediafs::tier {
+
+class RateLimit {
+ public:
+  explicit RateLimit(std::uint64_t bytes_per_second) : rate_(bytes_per_second) {}
+  std::uint64_t bytes_per_second() const { return rate_; }  // 0: no limit
+  Status acquire(std::uint64_t size_bytes, const std::stop_token& stop) EXCLUDES(mutex_);
+
+ private:
+  const std::uint64_t rate_;
+  Mutex mutex_;
+  std::chrono::steady_clock::time_point paid_until_ GUARDED_BY(mutex_) = {};
+};
+
+// Sleeps until then; false if asked to stop before.
+bool wait_unless_stopped(const std::stop_token& stop, std::chrono::steady_clock::time_point until);
+
+}  // namespace mediafs::tier

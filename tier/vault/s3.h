@@ -1,0 +1,46 @@
+// The vault in a bucket of AWS S3 or a compatible server.
+// Threads:    as vault.h. Callbacks of reads run on the HTTP client's thread or the retry timer's.
+// Shapes:     an object's key in the bucket = prefix + "/" + key. Metadata: x-amz-meta-mtime as rclone writes it, and
+//             x-amz-meta-mediafs-{mode,uid,gid,checksum,sha1}. An etag is kept without its quotes.
+// Units:      bytes.
+// Errors:     as vault.h; texts come from the server's Code and Message, bounded, never with a secret.
+// Crash:      an unfinished multipart upload is invisible; collect_garbage() aborts those below the prefix.
+// Invariants: (1) nothing outside the prefix is read or written; (2) every body goes with a checksum that the server
+//             verifies (Content-MD5, and over plain HTTP x-amz-content-sha256).
+// Source:     Amazon S3 API Reference; AWS Signature Version 4.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "tier/vault/vault.h"
+
+namespace mediafs::tier::s3 {
+
+struct Options {
+  bool tls = true;
+  std::string host;       // with the port, unless it is the scheme's own
+  std::string base_path;  // of the endpoint: "" or "/path"
+  std::string bucket;
+  std::string prefix;  // "" or without slashes at its ends
+  std::string region = "us-east-1";
+  bool path_style = true;
+  Credentials credentials = {};
+  std::uint64_t upload_limit = 0;
+  std::chrono::milliseconds connect_timeout{10'000};
+  std::chrono::milliseconds stall_timeout{30'000};
+  // Sizes that tests lower.
+  std::uint64_t multipart_above = 64ULL << 20;  // up to this: one PUT
+  std::uint64_t min_part = 16ULL << 20;
+  std::uint64_t copy_above = 5ULL << 30;  // up to this: one copy
+  std::uint64_t copy_part = 512ULL << 20;
+  int list_page = 1000;
+  int parallel_parts = 4;
+};
+
+Result<Options> options_from(const Config& config, const Credentials& credentials);
+std::unique_ptr<Vault> open_s3_vault(Options options);
+
+}  // namespace mediafs::tier::s3

@@ -1,0 +1,222 @@
+#include "tier/vault/s3_client.h"
+
+#include <algorithm>
+#include <ctime>
+#include <random>
+
+#include "common/fd.h"
+#include "common/path.h"
+#include "tier/vault/s3_errors.h"
+#include "tier/vault/s3_xml.h"
+
+namespace mediafs::tier::s3 {
+
+namespace {
+
+constexpr std::size_t kReadConnections = 64;
+constexpr std::size_t kSendConnections = 96;
+constexpr std::chrono::milliseconds kFirstPause{150};
+constexpr std::int64_t kLongestPauseMs = 5'000;
+
+std::string base64_of_hex(std::string_view hex) {
+  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  auto nibble = [](char c) { return static_cast<unsigned>(c <= '9' ? c - '0' : c - 'a' + 10); };
+  std::string raw;
+  for (std::size_t i = 0; i + 1 < hex.size(); i += 2) {
+    raw += static_cast<char>(nibble(hex[i]) << 4U | nibble(hex[i + 1]));
+  }
+  std::string out;
+  for (std::size_t i = 0; i < raw.size(); i += 3) {
+    unsigned group = 0;
+    for (std::size_t k = 0; k < 3; ++k)
+      group = group << 8U | (i + k < raw.size() ? static_cast<std::uint8_t>(raw[i + k]) : 0U);
+    for (std::size_t k = 0; k < 4; ++k)
+      out += i + k <= raw.size() ? kDigits[group >> (18 - 6 * k) & 63U] : '=';
+  }
+  return out;
+}
+
+// Feeds a file's piece to curl. Bytes that are sent a second time are not counted as progress again.
+class BodyReader {
+ public:
+  explicit BodyReader(const FileBody& file) : file_(file) {}
+  std::optional<std::size_t> read(std::span<std::byte> into) {
+    const auto want =
+        static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), file_.size_bytes - sent_));
+    auto got = read_some(file_.fd, into.first(want), file_.offset + sent_);
+    if (!got || *got < want) {
+      *file_.failure =
+          got ? make_error(ErrorCode::changed, {}, "the file became shorter meanwhile") : got.error();
+      return std::nullopt;
+    }
+    sent_ += want;
+    if (sent_ > most_ && file_.progress) file_.progress(sent_ - most_);
+    most_ = std::max(most_, sent_);
+    return want;
+  }
+  bool rewind() {
+    sent_ = 0;
+    return true;
+  }
+
+ private:
+  const FileBody& file_;
+  std::uint64_t sent_ = 0;
+  std::uint64_t most_ = 0;
+};
+
+}  // namespace
+
+S3Client::S3Client(Options options)
+    : options_(std::move(options)),
+      limit_(options_.upload_limit),
+      reading_({.max_connections = kReadConnections, .user_agent = "mediafs", .ca_file = {}}),
+      sending_({.max_connections = kSendConnections, .user_agent = "mediafs", .ca_file = {}}) {}
+
+std::string S3Client::object_key(const std::string& key) const {
+  return join_path(options_.prefix, key);
+}
+
+std::string S3Client::list_prefix(const std::string& folder) const {
+  const std::string full = join_path(options_.prefix, folder);
+  return full.empty() ? full : full + "/";
+}
+
+std::string S3Client::copy_source(const std::string& key) const {
+  return "/" + http::percent_encode(options_.bucket, false) + "/" +
+         http::percent_encode(object_key(key), true);
+}
+
+std::string S3Client::url_for_people() const {
+  return "s3://" + options_.bucket + (options_.prefix.empty() ? "" : "/" + printable(options_.prefix)) +
+         " at " + (options_.tls ? "https://" : "http://") + options_.host + options_.base_path;
+}
+
+http::Request S3Client::prepare(const Call& call) {
+  const bool by_path = options_.path_style;
+  SignRequest to_sign;
+  to_sign.method = call.method;
+  to_sign.path = options_.base_path + (by_path ? "/" + http::percent_encode(options_.bucket, false) : "");
+  if (call.key) to_sign.path += "/" + http::percent_encode(object_key(*call.key), true);
+  if (to_sign.path.empty()) to_sign.path = "/";
+  to_sign.query = call.query;
+  to_sign.headers = call.headers;
+  const std::string host = by_path ? options_.host : options_.bucket + "." + options_.host;
+  to_sign.headers.emplace_back("host", host);
+  if (call.file != nullptr) {
+    to_sign.headers.emplace_back("content-md5", base64_of_hex(call.file->md5_hex));
+    to_sign.payload_hash =
+        call.file->sha256_hex.empty() ? std::string(kUnsignedPayload) : call.file->sha256_hex;
+  } else {
+    to_sign.payload_hash = digest_hex(Digest::sha256, call.body_text);
+  }
+  to_sign.at = std::time(nullptr) + clock_offset_s_.load();
+
+  http::Request request;
+  request.method = call.method;
+  request.url = (options_.tls ? "https://" : "http://") + host + to_sign.path;
+  if (!call.query.empty()) request.url += "?" + query_string(call.query);
+  const Credentials& who = options_.credentials;
+  const SigningKey key{who.access_key, who.secret_key, who.session_token, options_.region};
+  for (const auto& [name, value] : sign(std::move(to_sign), key))
+    request.headers.push_back(name + ": " + value);
+  request.body_text = call.body_text;
+  if (call.file != nullptr) {
+    auto reader = std::make_shared<BodyReader>(*call.file);
+    request.body_size = call.file->size_bytes;
+    request.body = [reader](std::span<std::byte> into) { return reader->read(into); };
+    request.rewind = [reader] { return reader->rewind(); };
+    request.send_limit = limit_.bytes_per_second();
+  }
+  request.connect_timeout = options_.connect_timeout;
+  request.stall_timeout = call.stall.count() > 0 ? call.stall : options_.stall_timeout;
+  request.stop = call.stop;
+  return request;
+}
+
+std::optional<std::chrono::milliseconds> S3Client::pause(int attempt, const Error& last) {
+  if (last.retry_after_ms > kLongestPauseMs) return std::nullopt;
+  thread_local std::minstd_rand random{std::random_device{}()};
+  const auto most = kFirstPause * (1 << attempt);
+  const std::chrono::milliseconds jitter(
+      std::uniform_int_distribution<std::int64_t>(0, most.count())(random));
+  return std::chrono::milliseconds(last.retry_after_ms) + jitter;
+}
+
+Result<http::Response> S3Client::call(const Call& call) {
+  // The caller's token or our own end stops the call, whichever comes first.
+  std::stop_source either;
+  const auto forward = [&either] { either.request_stop(); };
+  const std::stop_callback by_caller(call.stop, forward);
+  const std::stop_callback by_us(stopping(), forward);
+  Call mine = call;
+  mine.stop = either.get_token();
+  http::Client& client = call.file != nullptr ? sending_ : reading_;
+  for (int attempt = 1;; ++attempt) {
+    if (mine.stop.stop_requested()) return make_error(ErrorCode::cancelled, call.what, "asked to stop");
+    if (call.file != nullptr) MEDIAFS_TRY(limit_.acquire(call.file->size_bytes, mine.stop));
+    Result<http::Response> outcome = client.perform(prepare(mine));
+    const bool fine = outcome && outcome->status >= 200 && outcome->status < 300;
+    // Copies and completions may fail after their 200 was sent.
+    if (fine && (outcome->body.size() > 64 * 1024 || parse_error(outcome->body).code.empty())) return outcome;
+    Verdict verdict = judge(mine, outcome);
+    const auto wait = pause(attempt, verdict.error);
+    if (!verdict.again || attempt >= kTries || !wait) return std::move(verdict.error);
+    wait_unless_stopped(mine.stop, std::chrono::steady_clock::now() + *wait);
+  }
+}
+
+Verdict S3Client::judge(const Call& call, const Result<http::Response>& outcome) {
+  if (!outcome) {
+    Error error = outcome.error();
+    error.what = call.what;
+    error.cause = scrub(error.cause);
+    if (call.file != nullptr && *call.file->failure) {
+      error = **call.file->failure;
+      error.what = call.what;
+      return {error, false};
+    }
+    if (call.stop.stop_requested()) error.code = ErrorCode::cancelled;
+    // A stall has cost its whole timeout already: the job's next try is soon enough.
+    return {error, error.code == ErrorCode::offline || error.code == ErrorCode::io};
+  }
+  Error error = explain(call, *outcome);
+  const std::string code = parse_error(outcome->body).code;
+  if (code == "RequestTimeTooSkewed") {
+    const std::int64_t before = clock_offset_s_.load();
+    learn_clock(*outcome);
+    return {error, std::abs(clock_offset_s_.load() - before) > 60};
+  }
+  const ErrorCode kind = error.code;
+  return {error, kind == ErrorCode::offline || kind == ErrorCode::throttled || kind == ErrorCode::timeout ||
+                     (kind == ErrorCode::io && outcome->status != 200) || kind == ErrorCode::busy ||
+                     code == "InternalError"};
+}
+
+Error S3Client::explain(const Call& call, const http::Response& response) const {
+  const ErrorText text = parse_error(response.body);
+  Error error = error_of(
+      {response.status, text.code, text.message, text.region,
+       std::string(response.header("x-amz-bucket-region")), std::string(response.header("retry-after"))},
+      options_.bucket);
+  error.what = call.what;
+  error.cause = scrub(std::move(error.cause));
+  return error;
+}
+
+void S3Client::learn_clock(const http::Response& response) {
+  const auto theirs = parse_http_date(response.header("date"));
+  if (theirs) clock_offset_s_ = *theirs / 1'000'000'000 - std::time(nullptr);
+}
+
+std::string S3Client::scrub(std::string text) const {
+  for (const std::string* secret : {&options_.credentials.secret_key, &options_.credentials.session_token}) {
+    if (secret->size() < 4) continue;
+    for (auto at = text.find(*secret); at != std::string::npos; at = text.find(*secret, at + 3)) {
+      text.replace(at, secret->size(), "***");
+    }
+  }
+  return text;
+}
+
+}  // namespace mediafs::tier::s3

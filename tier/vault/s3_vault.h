@@ -1,0 +1,73 @@
+// The S3 driver's class, shared by its source files. Private to tier/vault.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tier/vault/s3_client.h"
+#include "tier/vault/s3_read.h"
+
+namespace mediafs::tier::s3 {
+
+class S3Vault final : public Vault {
+ public:
+  explicit S3Vault(Options options) : client_(std::move(options)), reads_(client_) {}
+  ~S3Vault() override { client_.stop(); }
+  S3Vault(const S3Vault&) = delete;
+  S3Vault& operator=(const S3Vault&) = delete;
+
+  std::string describe() const override { return client_.url_for_people(); }
+  Status probe() override;
+  Result<PutResult> put(const std::string& key, const PutSource& source, const ObjectMeta& meta,
+                        std::stop_token stop) override;
+  Result<ObjectInfo> head(const std::string& key) override;
+  std::uint64_t start_read(ReadRequest request, std::function<bool(std::span<const std::byte>)> on_bytes,
+                           std::function<void(Status)> on_done) override;
+  void cancel(std::uint64_t read) override { reads_.cancel(read); }
+  Result<ObjectInfo> copy(const std::string& from, const std::string& to, const ObjectMeta& meta,
+                          std::stop_token stop) override;
+  Status remove(const std::string& key) override;
+  Status list(const std::string& prefix, const std::function<bool(std::vector<ObjectInfo>&&)>& page,
+              std::stop_token stop) override;
+  Status collect_garbage() override;
+
+ private:
+  // The parts of one multipart upload: `next` makes the calls in order on the caller's thread, a few run at once.
+  struct Parts {
+    std::string what;
+    std::size_t count = 0;
+    std::function<Result<Call>(std::size_t)> next;  // from 0
+    std::function<Result<std::string>(std::size_t, const http::Response&)> etag;
+  };
+  class PartRun;
+
+  Status check_key(const std::string& key) const;
+  Result<PutResult> put_single(const std::string& key, const PutSource& source, ObjectMeta meta,
+                               const std::stop_token& stop);
+  Result<PutResult> put_multipart(const std::string& key, const PutSource& source, ObjectMeta meta,
+                                  const std::stop_token& stop);
+  Result<std::string> create_upload(const std::string& key, const ObjectMeta& meta, const std::string& what,
+                                    const std::stop_token& stop);
+  Result<std::vector<std::string>> run_parts(const Parts& parts, const std::stop_token& stop);
+  // Completes it and proves by HEAD that the object is ours; aborts it on failure. `expected_etag` may be "".
+  Result<ObjectInfo> complete_upload(const std::string& key, const std::string& upload,
+                                     const std::vector<std::string>& etags, const ObjectInfo& expected,
+                                     const std::string& what, const std::stop_token& stop);
+  void abort_upload(const std::string& key, const std::string& upload);
+  Result<ObjectInfo> copy_multipart(const ObjectInfo& from, const std::string& to, const ObjectMeta& meta,
+                                    const std::stop_token& stop);
+  Result<ObjectInfo> prove(const std::string& key, const ObjectInfo& expected, const std::string& what);
+
+  S3Client client_;
+  Reads reads_;
+};
+
+// One pass over a piece of a file. `whole` gets the bytes too, if given. A short file is `changed`.
+Result<Checksums> hash_piece(int fd, std::uint64_t offset, std::uint64_t size_bytes, Hasher::Want want,
+                             Hasher* whole, const std::string& what, const std::stop_token& stop);
+std::string content_type(const std::string& key);
+bool is_md5(std::string_view etag);
+
+}  // namespace mediafs::tier::s3
