@@ -4,6 +4,7 @@
 export LC_ALL=C.UTF-8
 PIDS=()
 PARENT=$PPID
+PATIENCE=40 # tenths of a second that each process gets to end
 
 # take_port_block: sets PORT to the first of 64 ports on 127.0.0.1 that no other test holds. They lie below the range that
 # the kernel gives to outgoing connections. The lock (descriptor 9) is held until this process and its children are gone.
@@ -34,14 +35,14 @@ run() {
   PIDS+=($!)
 }
 
-stop_all() { # newest first, each at most 4 s
+stop_all() { # newest first
   trap '' INT TERM
   trap - EXIT
   local i k p
   for ((k = ${#PIDS[@]} - 1; k >= 0; k--)); do
     p=${PIDS[k]}
     kill "$p" 2>/dev/null || continue
-    for i in $(seq 40); do kill -0 "$p" 2>/dev/null || break; sleep 0.1; done
+    for i in $(seq "$PATIENCE"); do kill -0 "$p" 2>/dev/null || break; sleep 0.1; done
     kill -9 "$p" 2>/dev/null || :
   done
   wait || :

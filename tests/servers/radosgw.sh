@@ -14,6 +14,7 @@ LOGS=$D/log
 mkdir -p "$D"/{log,mon,osd,rgw}
 if [ $# -ge 2 ]; then PORT=$2; else take_port_block; fi
 AK=${S3_ACCESS_KEY:-test} SK=${S3_SECRET_KEY:-testing} STORE=${STORE:-memstore} SIZE=${STORE_SIZE:-10737418240}
+[ "$STORE" != memstore ] || PATIENCE=2 # there is nothing to save
 [ -f "$D/fsid" ] || uuidgen >"$D/fsid"
 FSID=$(cat "$D/fsid")
 export CEPH_CONF=$D/ceph.conf CEPH_ARGS=
