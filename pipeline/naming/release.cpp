@@ -1,0 +1,461 @@
+#include "pipeline/naming/release.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "pipeline/naming/text.h"
+
+namespace mediafs::naming {
+
+namespace {
+
+bool has(const Name& name, std::size_t i, std::uint32_t bits) {
+  return (name.tokens[i].word & bits) != 0;
+}
+
+bool is_site(std::string_view lower) {
+  static constexpr std::string_view kEndings[] = {".com", ".org",  ".net", ".tv", ".to", ".tc",
+                                                  ".ru",  ".info", ".cc",  ".pl", ".io", ".me"};
+  if (lower.substr(0, 4) == "www.") return true;
+  return std::any_of(std::begin(kEndings), std::end(kEndings), [&](std::string_view e) {
+    return lower.size() > e.size() && lower.substr(lower.size() - e.size()) == e;
+  });
+}
+
+std::string_view trimmed(std::string_view s) {
+  while (!s.empty() && (s.front() == ' ' || s.front() == '_')) s.remove_prefix(1);
+  while (!s.empty() && (s.back() == ' ' || s.back() == '_')) s.remove_suffix(1);
+  return s;
+}
+
+// "www.site.org - Name", "From [ www.site.com ] - Name", "[site.com].Name"
+std::string_view without_site(std::string_view text) {
+  std::string_view rest = text;
+  if (ascii_lower(rest.substr(0, 5)) == "from ") rest.remove_prefix(5);
+  if (!rest.empty() && (rest.front() == '[' || rest.front() == '{')) {
+    const std::size_t close = rest.find_first_of("]}");
+    if (close == rest.npos || !is_site(ascii_lower(trimmed(rest.substr(1, close - 1))))) return text;
+    rest.remove_prefix(close + 1);
+    while (!rest.empty() && std::string_view(" -._").find(rest.front()) != rest.npos) rest.remove_prefix(1);
+    return rest.empty() ? text : rest;
+  }
+  const std::size_t space = rest.find(" - ");
+  if (space != rest.npos && rest.substr(0, space).find(' ') == rest.npos &&
+      is_site(ascii_lower(rest.substr(0, space)))) {
+    return rest.substr(space + 3);
+  }
+  return text;
+}
+
+// All-lower scene files carry their group in front: "grp-some.film.2016.1080p.bluray.x264".
+std::size_t leading_group(const Name& name) {
+  if (name.size() < 5 || name.tokens[1].gap != kGapDash || name.tokens[0].digits || name.tokens[0].word != 0)
+    return 0;
+  const std::string_view first = name.word(0);
+  if (std::any_of(name.text.begin(), name.text.end(), is_upper) || first.size() < 2 || first.size() > 8)
+    return 0;
+  bool technical = false;
+  for (std::size_t i = 2; i < name.size(); ++i) {
+    if (name.tokens[i].gap != kGapDot) return 0;
+    technical |= has(name, i, kStrong) || is_year(name, i);
+  }
+  return technical ? 1 : 0;
+}
+
+// Where the title may begin: after [group] blocks, a group, a run of technical words, "(1)".
+std::size_t find_start(Release& r) {
+  const Name& n = r.name;
+  std::size_t i = 0;
+  bool technical_only = true;
+  while (i < n.size() && n.tokens[i].bracket == '[') {
+    const int block = n.tokens[i].block;
+    std::size_t end = i;
+    bool technical = false;
+    while (end < n.size() && n.tokens[end].bracket && n.tokens[end].block >= block &&
+           n.tokens[end].bracket == '[') {
+      if (n.tokens[end].block != block && (n.tokens[end].gap & kGapClose)) break;
+      technical |= has(n, end, kStrong);
+      ++end;
+    }
+    if (end >= n.size()) break;
+    if (!technical) technical_only = false;
+    // Everything in brackets, as Chinese groups write: only the first is the group.
+    if (n.tokens[end].bracket == '[' && i > 0) break;
+    i = end;
+    if (n.tokens[end].bracket == '[' && !technical) {
+      const std::size_t rest = static_cast<std::size_t>(
+          std::count_if(n.tokens.begin() + static_cast<std::ptrdiff_t>(end), n.tokens.end(),
+                        [](const Token& t) { return t.bracket == 0; }));
+      if (rest == 0) break;
+    }
+  }
+  r.fansub = i > 0 && !technical_only;
+  if (i >= n.size()) i = 0;
+  if (i == 0) i = leading_group(n);
+  std::size_t run = i;
+  while (run < n.size() && n.tokens[run].bracket == 0 && has(n, run, kStrong | kWeak)) ++run;
+  if (run > i && run < n.size() && (n.tokens[run].gap & (kGapColon | kGapDash)) &&
+      (n.tokens[run].gap & kGapSpace))
+    i = run;
+  if (i + 1 < n.size() && n.tokens[i].bracket == '(' && n.tokens[i].digits &&
+      (n.tokens[i + 1].gap & kGapClose))
+    ++i;
+  return i;
+}
+
+// In "[Group][标题][Title][12]" the title is the first block with Latin words, or the first at all.
+void choose_block(Release& r) {
+  Name& n = r.name;
+  const bool boxed = n.tokens[r.start].bracket == '[' && r.start > 0;
+  if (!boxed) return;
+  std::size_t fallback = kNoToken;
+  for (std::size_t i = r.start; i < n.size();) {
+    const int block = n.tokens[i].block;
+    std::size_t end = i;
+    bool latin = false, usable = n.tokens[i].bracket == '[';
+    while (end < n.size() && n.tokens[end].block == block) {
+      const std::string_view w = n.word(end);
+      latin |= w.size() >= 2 && is_alpha(w[0]) && is_alpha(w[1]) && !has(n, end, kStrong | kWeak | kLanguage);
+      usable = usable && !has(n, end, kStrong);
+      ++end;
+    }
+    usable = usable && !(end - i == 1 && n.tokens[i].digits);
+    if (usable && latin) {
+      r.start = i;
+      return;
+    }
+    // A two-ideograph block is a label (国漫), not a title.
+    if (usable && fallback == kNoToken && n.tokens[end - 1].end - n.tokens[i].begin > 8) fallback = i;
+    i = std::max(end, i + 1);
+  }
+  if (fallback != kNoToken) r.start = fallback;
+}
+
+void skip_leading_date(Release& r) {
+  Date date;
+  const auto end = match_date(r.name, r.start, date);
+  if (!end) return;
+  const std::size_t next = r.name.token_at(*end);
+  if (next >= r.name.size() || r.name.tokens[next].bracket) return;
+  r.numbers.date = date;
+  r.numbers.first = kNoToken;
+  r.start = next;
+}
+
+void find_year(Release& r) {
+  const Name& n = r.name;
+  const std::size_t strong = [&] {
+    for (std::size_t i = r.start; i < n.size(); ++i) {
+      if (r.marks[i] && has(n, i, kStrong)) return i;
+    }
+    return n.size();
+  }();
+  std::size_t plain = kNoToken;
+  for (std::size_t i = r.start; i < n.size(); ++i) {
+    if (!is_year(n, i)) continue;
+    const bool numbered = i >= r.numbers.first && i < r.numbers.last;
+    if (numbered) continue;
+    const bool closed = (n.gap_after(i) & kGapClose) != 0;
+    if (n.tokens[i].bracket && closed && (i > r.start || n.size() == 1)) {
+      r.year_token = i;
+      return;
+    }
+    if (i > r.start && (i < strong || plain == kNoToken)) {
+      // A year long after an episode's number belongs to its title.
+      const bool late = r.numbers.has_episode() && i > r.numbers.last && i < strong && !r.marks[i] &&
+                        i + 1 < n.size() && i != r.numbers.last;
+      if (!late) plain = i;
+    }
+  }
+  if (plain != kNoToken) r.year_token = plain;
+}
+
+// A "(…)" ends a film's title when only technical words follow it.
+bool closing_parenthesis(const Release& r, std::size_t i) {
+  const Name& n = r.name;
+  if (n.tokens[i].bracket != '(' || !(n.tokens[i].gap & kGapOpen)) return false;
+  std::size_t end = i;
+  while (end < n.size() && n.tokens[end].block == n.tokens[i].block) ++end;
+  if (r.marks[i] || (r.year_token && *r.year_token >= i && *r.year_token < end)) return true;
+  if (r.numbers.has_episode() || r.numbers.season) return false;
+  return end >= n.size() || r.marks[end] || (r.year_token && *r.year_token == end) ||
+         (n.tokens[end].gap & kGapOpen);
+}
+
+std::size_t find_title_end(const Release& r) {
+  const Name& n = r.name;
+  const std::size_t numbered = r.numbers.first == kNoToken ? n.size() : r.numbers.first;
+  for (std::size_t i = r.start; i < n.size(); ++i) {
+    if (i == numbered) return i;
+    if (i == r.start) continue;
+    if (r.year_token == i && (i >= r.start)) return i;
+    if (r.marks[i]) return i;
+    const Token& t = n.tokens[i];
+    const bool new_block = t.block != n.tokens[r.start].block;
+    if (new_block && (t.gap & kGapOpen) && (t.bracket == '[' || t.bracket == '{')) return i;
+    if (n.tokens[r.start].bracket == '[' && new_block) return i;
+    if (closing_parenthesis(r, i) && t.gap != kGapOpen) return i;
+    if (closing_parenthesis(r, i) && !(r.numbers.has_episode())) return i;
+  }
+  return n.size();
+}
+
+// "-x09-" (bonus) and "-f21-" (film of a series) between dashes.
+void find_film_marks(Release& r, std::size_t& end) {
+  const Name& n = r.name;
+  for (std::size_t i = r.start + 1; i + 1 < n.size(); ++i) {
+    const std::string_view w = n.lower(i);
+    if (w.size() != 3 || !all_digits(w.substr(1)) || !(n.tokens[i].gap & kGapDash) ||
+        !(n.tokens[i + 1].gap & kGapDash))
+      continue;
+    if (w[0] == 'x') {
+      r.parsed.extra = true;
+      end = std::min(end, i);
+      return;
+    }
+    if (w[0] == 'f') {
+      r.start = i + 1;
+      return;
+    }
+  }
+}
+
+void read_part(Release& r) {
+  const Name& n = r.name;
+  for (std::size_t i = r.start + 1; i < n.size(); ++i) {
+    const std::string_view w = n.lower(i);
+    std::optional<int> number;
+    std::size_t to = i + 1;
+    const bool disc = w.substr(0, 2) == "cd" || w.substr(0, 4) == "disc" || w.substr(0, 4) == "disk";
+    const std::size_t head = disc ? (w[0] == 'c' ? 2U : 4U)
+                                  : (w.substr(0, 4) == "part" ? 4U
+                                     : w.substr(0, 2) == "pt" ? 2U
+                                                              : 0U);
+    const bool short_part = !disc && head == 0 && w.size() == 2 && w[0] == 'p' && is_digit(w[1]) &&
+                            r.numbers.season && i == r.numbers.last;
+    if (short_part) number = w[1] - '0';
+    if (head > 0 && w.size() > head && w.size() <= head + 2 && all_digits(w.substr(head)))
+      number = to_int(w.substr(head));
+    if (head > 0 && w.size() == head && i + 1 < n.size() && n.tokens[i + 1].block == n.tokens[i].block) {
+      const std::string_view next = n.lower(i + 1);
+      if (next.size() <= 2 && all_digits(next)) number = to_int(next);
+      if (!number && !disc) number = roman_numeral(next);
+      if (!number && !disc) number = number_word(next);
+      to = i + 2;
+    }
+    if (!number) continue;
+    if (disc) {
+      r.numbers.cd = number;
+      r.title_end = std::min(r.title_end, i);
+      continue;
+    }
+    if (r.numbers.part) continue;
+    r.numbers.part = number;
+    const bool in_title = i < r.title_end && to >= r.title_end;
+    // With its year the part is part of a film's name: Kill Bill Part 2 (2004).
+    if (in_title && !r.year_token) r.title_end = i;
+  }
+}
+
+std::size_t text_end(const Release& r, std::size_t from) {
+  const Name& n = r.name;
+  for (std::size_t i = from; i < n.size(); ++i) {
+    if (r.marks[i]) return i;
+    if ((n.tokens[i].gap & kGapOpen) && (n.tokens[i].bracket == '[' || n.tokens[i].bracket == '{')) return i;
+    if ((n.tokens[i].gap & kGapOpen) && n.tokens[i].bracket == '(') {
+      std::size_t end = i;
+      while (end < n.size() && n.tokens[end].block == n.tokens[i].block) ++end;
+      if (end >= n.size() || r.marks[end] || r.marks[i]) return i;
+    }
+    if (r.year_token == i && i == from) return i;
+  }
+  return n.size();
+}
+
+void read_episode_title(Release& r) {
+  const Name& n = r.name;
+  std::size_t from = r.numbers.last;
+  while (from < n.size() && r.year_token == from) ++from;
+  std::size_t end = text_end(r, from);
+  for (std::size_t i = from; i < end; ++i) {
+    const std::string_view w = n.lower(i);
+    const bool part =
+        (w == "part" && i + 1 < n.size()) || (w.size() == 5 && w.substr(0, 4) == "part" && is_digit(w[4]));
+    if (part && r.numbers.part) end = i;
+  }
+  r.parsed.episode_title = text_between(n, from, end);
+}
+
+void read_ids(Release& r) {
+  const Name& n = r.name;
+  for (std::size_t i = 0; i < n.size(); ++i) {
+    const std::string_view w = n.lower(i);
+    if (w.size() >= 9 && w.size() <= 10 && w.substr(0, 2) == "tt" && all_digits(w.substr(2)))
+      r.parsed.imdb = w;
+    if (i + 1 >= n.size() || !n.tokens[i + 1].digits) continue;
+    const std::string_view id = n.word(i + 1);
+    const bool joined = n.tokens[i + 1].gap == kGapDash || n.tokens[i + 1].gap == kGapOther ||
+                        n.tokens[i + 1].gap == kGapColon;
+    if (!joined || !n.tokens[i].bracket) continue;
+    if (w == "tmdb" || w == "tmdbid") r.parsed.tmdb = id;
+    if (w == "tvdb" || w == "tvdbid") r.parsed.tvdb = id;
+  }
+}
+
+void read_attributes(Release& r) {
+  const Name& n = r.name;
+  for (std::size_t i = r.start; i < n.size(); ++i) {
+    if (has(n, i, kResolution) && r.parsed.resolution.empty()) r.parsed.resolution = n.lower(i);
+    if (i < r.title_end) continue;
+    if (has(n, i, kLanguage) && (r.marks[i] || i >= r.numbers.last)) {
+      const std::string_view code = language_code(n.lower(i));
+      auto& all = r.parsed.languages;
+      if (!code.empty() && std::find(all.begin(), all.end(), code) == all.end()) all.emplace_back(code);
+    }
+    if (has(n, i, kExtraWord) && i == r.numbers.last) r.parsed.extra = true;
+    if (has(n, i, kSpecialWord) && n.lower(i) != "sp") r.parsed.special = true;
+  }
+  const std::size_t last = n.size() - 1;
+  const bool group =
+      n.tokens[last].gap == kGapDash && last > 0 && r.marks[last - 1] && !has(n, last, kStrong);
+  if (group) {
+    r.parsed.group = std::string(n.word(last));
+  } else if (r.fansub) {
+    std::size_t end = 1;
+    while (end < n.size() && n.tokens[end].block == n.tokens[0].block) ++end;
+    r.parsed.group = text_between(n, 0, end);
+  }
+  r.parsed.edition = find_edition(r);
+}
+
+// "Show OVA", "Show - NCOP": an episode though it has no number.
+bool special_word_ends_title(Release& r) {
+  const Name& n = r.name;
+  for (std::size_t i = r.start + 1; i < n.size(); ++i) {
+    if (!has(n, i, kSpecialWord)) continue;
+    const std::string_view w = n.lower(i);
+    const bool anime = w == "ova" || w == "ona" || w == "oad" || w == "oav" || w == "ncop" || w == "nced";
+    if (!anime) continue;
+    r.numbers.cover(i, i + 1);
+    r.parsed.special = true;
+    return true;
+  }
+  return false;
+}
+
+// "Show 2005 50th Anniversary Special …": a special that follows the show's year.
+bool special_after_year(Release& r) {
+  const Name& n = r.name;
+  if (!r.year_token || n.tokens[*r.year_token].bracket) return false;
+  for (std::size_t i = *r.year_token + 1; i < n.size() && !r.marks[i]; ++i) {
+    const bool special = n.lower(i) == "special" || n.lower(i) == "specials";
+    if (!special || (i + 1 < n.size() && has(n, i + 1, kEditionTail))) continue;
+    r.numbers.cover(*r.year_token, *r.year_token + 1);
+    r.parsed.special = true;
+    return true;
+  }
+  return false;
+}
+
+bool tv_part(const Release& r) {
+  if (!r.numbers.part || r.numbers.any()) return false;
+  for (std::size_t i = r.title_end; i < r.name.size(); ++i) {
+    if (has(r.name, i, kTvSource)) return true;
+  }
+  return false;
+}
+
+int count_evidence(const Release& r, bool special) {
+  int e = 0;
+  const Numbers& k = r.numbers;
+  if (k.paired) e += 6;
+  if (!k.paired && k.any()) e += k.guessed ? 2 : 4;
+  if (r.year_token) e += r.name.tokens[*r.year_token].bracket ? 3 : 2;
+  if (special) e += 2;
+  for (std::size_t i = r.title_end; i < r.name.size() && e < 12; ++i) {
+    if (r.marks[i] && has(r.name, i, kStrong)) ++e;
+  }
+  if (!r.parsed.edition.empty() || k.cd || k.part) e += 1;
+  if (r.name.text.find("()") != std::string::npos) e += 1;  // a template's empty year
+  if (!r.parsed.tmdb.empty() || !r.parsed.imdb.empty() || !r.parsed.tvdb.empty()) e += 6;
+  return e;
+}
+
+void fill(Release& r, bool special, bool has_extension) {
+  Parsed& p = r.parsed;
+  Numbers& k = r.numbers;
+  if (r.year_token) p.year = to_int(r.name.word(*r.year_token));
+  p.title = make_title(r);
+  p.season = k.season;
+  p.seasons = k.seasons;
+  p.episodes = k.episodes;
+  p.absolute = k.absolute;
+  p.part = k.part;
+  p.cd = k.cd;
+  p.special |= k.special || (k.season && *k.season == 0);
+  if (k.date) p.date = iso_date(*k.date);
+  if (k.season && *k.season >= 1900 && !p.year) p.year = *k.season;
+  if (k.has_episode() || special || k.disc) p.kind = Kind::episode;
+  if (k.whole || (p.kind == Kind::unknown && k.season)) p.kind = Kind::season;
+  if (p.kind == Kind::season) p.episodes.clear();
+  if (tv_part(r)) {
+    p.kind = Kind::episode;
+    p.episodes = {*k.part};
+  }
+  if (p.kind == Kind::unknown && (r.evidence > 0 || has_extension || (r.release_style && r.name.size() > 1)))
+    p.kind = Kind::movie;
+}
+
+}  // namespace
+
+Release analyse(std::string_view raw, bool has_extension, const Hints& hints) {
+  Release r;
+  std::string text = tidy(raw);
+  r.name = tokenize(std::string(without_site(text)));
+  if (looks_reversed(r.name)) r.name = tokenize(reversed(text));
+  if (is_garbage(r.name)) {
+    r.garbage = true;
+    return r;
+  }
+  join_phrases(r.name);
+  const Name& n = r.name;
+  r.start = find_start(r);
+  choose_block(r);
+  r.release_style = n.text.find(' ') == std::string::npos && n.text.find_first_of("._") != std::string::npos;
+  r.marks = find_marks(n, r.start);
+  if (n.tokens.back().bracket && r.marks.back() && n.tokens.back().end - n.tokens.back().begin == 8)
+    r.fansub = true;
+  skip_leading_date(r);
+  find_numbers(r);
+  bool special = false;
+  if (r.numbers.episodes.empty() && !(r.numbers.date && r.numbers.first != kNoToken)) {
+    const bool season_pack = r.numbers.season && r.numbers.first != kNoToken;
+    if (!season_pack) find_bare_numbers(r, hints);
+  }
+  find_year(r);
+  if (!r.numbers.any()) special = special_word_ends_title(r) || special_after_year(r);
+  r.title_end = find_title_end(r);
+  find_film_marks(r, r.title_end);
+  read_part(r);
+  if (r.numbers.last == 0) r.numbers.last = r.title_end;
+  // Bare numbers can come first: "01 - Title".
+  if (r.numbers.first == r.start) {
+    const bool title_follows = r.numbers.guessed && !hints.season;
+    if (title_follows) {
+      r.start = r.numbers.last;
+      r.numbers.first = kNoToken;
+      r.title_end = find_title_end(r);
+      r.numbers.first = 0;
+    } else {
+      r.title_end = r.start;
+    }
+  }
+  read_ids(r);
+  read_attributes(r);
+  r.evidence = count_evidence(r, special);
+  fill(r, special, has_extension);
+  if (r.parsed.kind == Kind::episode && r.numbers.last > 0) read_episode_title(r);
+  return r;
+}
+
+}  // namespace mediafs::naming
