@@ -61,7 +61,7 @@ struct Response {
 struct ClientOptions {
   std::size_t max_connections = 64;  // in all; more wait for a free one
   std::string user_agent = "mediafs";
-  std::string ca_file;  // empty: the system's
+  std::string ca_file = {};  // empty: the system's
 };
 
 class Client {

@@ -61,7 +61,8 @@ LevelNames names_of(Level level) {
 
 bool stderr_is_journal() {
   const char* stream = std::getenv("JOURNAL_STREAM");  // "dev:ino" of the stream that systemd made
-  if (stream == nullptr) return false;
+  // Without a journal's socket sd_journal_send drops lines and says that it sent them.
+  if (stream == nullptr || ::access("/run/systemd/journal/socket", W_OK) != 0) return false;
   const auto st = stat_fd(STDERR_FILENO);
   return st && stream == std::to_string(st->st_dev) + ":" + std::to_string(st->st_ino);
 }
