@@ -1,20 +1,18 @@
 // The catalogue: which files exist, which copies of them are proven, what was deleted, what is to be done,
 // and the library's changes. One SQLite database (WAL) with one writer thread that commits in groups.
 // Threads:    safe from any thread. Writers block until their group is committed; readers use connections of
-// their own. Owns:       the database, its writer thread and its readers. Shapes:     a file has a
-// generation, which grows with every new content; a copy carries the generation that it holds.
-//             Dirty = no vault copy of the newest generation. Rows form a tree (parent, name), so a
+//             their own.
+// Owns:       the database, its writer thread and its readers.
+// Shapes:     a file has a generation, which grows with every new content; a copy carries the generation that
+//             it holds. Dirty = no vault copy of the newest generation. Rows form a tree (parent, name), so a
 //             directory's rename is one row. Paths: common/path.h.
 // Units:      bytes; nanoseconds since 1970.
 // Errors:     corrupt, no_space, io; not_found, exists, not_empty, changed (a generation or fingerprint that
-// is no
-//             longer the row's) where the call says so.
+//             is no longer the row's) where the call says so.
 // Crash:      every call is one transaction; a fact and the jobs that follow from it commit together.
-// Survives kill -9
-//             whole; calls marked durable survive a power cut too when they return.
+//             Survives kill -9 whole; calls marked durable survive a power cut too when they return.
 // Invariants: (1) the data version grows by one with each row of the changelog, in the same transaction. (2)
-// a job is
-//             removed only by done() or drop(). (3) no transaction spans file or network I/O.
+//             a job is removed only by done() or drop(). (3) no transaction spans file or network I/O.
 #pragma once
 
 #include <sys/stat.h>
@@ -219,8 +217,13 @@ class Catalogue {
   // hidden.
   Status vault_lost(std::int64_t id, const std::string& key);
   // Whether some row's newest vault copy stands (or will stand) under this key: asked before a key is
-  // deleted.
+  // deleted. REQUIRES: the caller holds the key's claim (Claims::key_claim) until it has deleted and called
+  // forgotten(), as whoever writes an object holds it until uploaded() or relocated() has returned.
   Result<bool> key_in_use(std::string_view key);
+  // The file whose object stands under this key now, whatever its path is; 0: none. Asked before an object is
+  // written: that of another file, renamed and not yet relocated, must not be overwritten; it is relocated
+  // first. (Two files that took each other's names need a key in between: relocated() takes any.)
+  Result<std::int64_t> key_owner(std::string_view key);
   Status forgotten(std::string_view key);  // the object is gone: the tombstone may go
 
   // --- small durable settings: "vault.listed", "pause.upload", …

@@ -46,7 +46,7 @@ struct Job : JobSpec {
 
 struct JobCounts {
   std::string stage;
-  std::int64_t queued = 0, running = 0, dead = 0, done = 0, waiting = 0;  // waiting: queued, but not before later
+  std::int64_t queued = 0, running = 0, dead = 0, done = 0, waiting = 0;  // waiting: those of the queued that are not due yet
   bool paused = false;
 };
 

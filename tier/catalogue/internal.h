@@ -1,0 +1,114 @@
+// The catalogue's inside: a transaction in the making and the row operations that the public calls are built of.
+// Threads:    a Tx belongs to the writer's thread; functions on a Connection to whoever holds that connection.
+// Errors:     those of common/sqlite.h and of the public call.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/sqlite.h"
+#include "common/sync.h"
+#include "tier/catalogue/catalogue.h"
+
+namespace mediafs::tier::rows {
+
+inline constexpr std::int64_t kRootId = 1;
+inline constexpr std::int64_t kLocalBranch = 1;
+inline constexpr std::int64_t kVaultBranch = 2;
+// A local copy of this generation is there, but nobody has read it yet: no proof, so it is never evicted.
+// A vault copy of it holds bytes that nobody knows: it is overwritten by the next upload.
+inline constexpr std::int64_t kUnproven = 0;
+// Inode numbers that no local file has: for files that the vault showed first, and where the disk used a number again.
+inline constexpr std::uint64_t kOwnInodes = 1ULL << 62;
+inline constexpr std::int64_t kChangesKept = 100'000;
+
+struct Tx {
+  sql::Connection& db;
+  WallNs now_ns = 0;
+  bool has_vault = true;
+  std::set<std::string> stages = {};  // to be told to on_job
+  std::int64_t version = 0;           // the newest that this transaction made; 0: none
+};
+
+// --- schema.cpp
+inline constexpr int kSchemaVersion = 2;
+Status migrate(sql::Connection& db, int to = kSchemaVersion);
+// Refuses what is newer than this program, is no catalogue, or (read-only) is older.
+Status check_schema(sql::Connection& db, bool read_only);
+Error explain_open(Error error, const std::string& path);
+
+// --- tree.cpp
+Result<std::int64_t> child(sql::Connection& db, std::int64_t parent, std::string_view name);  // 0: none
+Result<std::int64_t> resolve(sql::Connection& db, std::string_view path);                     // 0: none
+Result<std::string> path_of(sql::Connection& db, std::int64_t id);
+Result<std::optional<Node>> load(sql::Connection& db, std::int64_t id);
+Result<std::optional<Node>> load(sql::Connection& db, std::string_view path);
+Result<bool> has_children(sql::Connection& db, std::int64_t id);
+Result<std::vector<std::int64_t>> by_inode(sql::Connection& db, std::uint64_t device, std::uint64_t inode);
+// The directory's row, made with all that leads to it. not_directory where a file stands in the way.
+Result<std::int64_t> ensure_directory(Tx& tx, std::string_view path);
+Result<std::int64_t> insert_node(Tx& tx, std::string_view path, const Node& node);  // inode 0: one of our own
+Status give_inode(Tx& tx, std::int64_t id, const Fingerprint& fingerprint);
+Status delete_node(Tx& tx, std::int64_t id);
+Status put_local(Tx& tx, std::int64_t id, const Fingerprint& fingerprint, std::int64_t generation);
+Status put_vault(Tx& tx, std::int64_t id, const VaultCopy& copy, std::int64_t generation);
+Status delete_copy(Tx& tx, std::int64_t id, std::int64_t branch);
+// To be called after whatever changes a row's copies, generation, checksum or pin.
+Status refresh_evictable(Tx& tx, std::int64_t id);
+struct FileBelow {
+  std::int64_t id = 0;
+  std::string path;
+};
+// Every row below `id` (not itself) of the kind, with its path; directories deepest last.
+Result<std::vector<FileBelow>> below(sql::Connection& db, std::int64_t id, std::string_view path,
+                                     NodeKind kind);
+
+// --- facts.cpp
+Status add_change(Tx& tx, ChangeKind kind, std::string_view path, std::string_view from = {});
+Status set_content(Tx& tx, const Node& node);  // generation, size, mtime, checksum, sha1 as in `node`
+Status set_owner(Tx& tx, const Node& node, std::uint32_t mode, std::uint32_t uid, std::uint32_t gid);
+// The object's metadata no longer follows the row's.
+Status attributes_moved(Tx& tx, const Node& node);
+Status restat_if_asked(Tx& tx, const Node& node, bool mtime_too);
+// A file without a local copy is what the vault holds: a new generation with the vault copy's content.
+Status follow_vault(Tx& tx, const Node& node, const VaultCopy& copy, bool visible);
+Status insert_file(Tx& tx, std::string_view path, const struct stat& st, ChangeKind kind);
+
+// --- rename.cpp
+// The file's life is over: the row goes; what it has, or may be about to have, in the vault is forgotten.
+Status end_file(Tx& tx, const Node& node);
+Status move_row(Tx& tx, const Node& node, const std::string& to);
+
+// --- vault_facts.cpp
+Status put_tombstone(Tx& tx, std::string_view key);
+Status delete_tombstone(Tx& tx, std::string_view key);
+Result<bool> tombstoned(sql::Connection& db, std::string_view key);
+Status forget_key(Tx& tx, std::string_view key);  // tombstone and job
+// The file's object stands under `key`: it belongs there, or a job moves it on.
+Status settle_key(Tx& tx, const Node& node, const std::string& key);
+Result<std::int64_t> key_owner(sql::Connection& db, std::string_view key,
+                               std::int64_t other_than);  // 0: none
+Result<bool> key_in_use(sql::Connection& db, std::string_view key);
+
+// --- jobs.cpp
+Status enqueue(Tx& tx, const JobSpec& spec);
+Status enqueue_for(Tx& tx, std::string_view stage, const Node& node);
+Result<bool> outstanding(sql::Connection& db, std::string_view stage, std::int64_t file_id);
+Status requeue_running(sql::Connection& db, WallNs now_ns);
+
+// --- query.cpp
+Result<std::string> setting(sql::Connection& db, std::string_view name);
+Status set_setting(Tx& tx, std::string_view name, std::string_view value);
+Result<std::int64_t> newest_version(sql::Connection& db);
+
+Error not_catalogued(std::string_view path);
+Error gone(std::int64_t id);
+std::uint32_t permission_bits(const struct stat& st);
+std::optional<Xxh128> checksum_column(const sql::Statement& row, int column);
+
+}  // namespace mediafs::tier::rows

@@ -1,0 +1,241 @@
+#include <algorithm>
+
+#include "common/path.h"
+#include "tier/catalogue/impl.h"
+
+namespace mediafs::tier {
+
+namespace rows {
+
+Result<std::string> setting(sql::Connection& db, std::string_view name) {
+  MEDIAFS_ASSIGN(auto query, db.prepare("SELECT value FROM setting WHERE name = ?"));
+  query.bind_text(1, name);
+  MEDIAFS_ASSIGN(const bool row, query.step());
+  return row ? query.text(0) : std::string();
+}
+
+Status set_setting(Tx& tx, std::string_view name, std::string_view value) {
+  MEDIAFS_ASSIGN(auto put, tx.db.prepare("INSERT OR REPLACE INTO setting (name, value) VALUES (?, ?)"));
+  return put.bind_text(1, name).bind_text(2, value).run();
+}
+
+Result<std::int64_t> newest_version(sql::Connection& db) {
+  MEDIAFS_ASSIGN(auto query, db.prepare("SELECT max(version) FROM change"));
+  MEDIAFS_ASSIGN(const bool row, query.step());
+  return row ? query.integer(0) : 0;
+}
+
+namespace {
+
+struct WalkEntry {
+  std::int64_t id = 0;
+  std::string path;
+  bool directory = false;
+  // Directories sort as if their name ended in a slash: so the walk's order is that of the whole paths' bytes.
+  std::string order() const { return directory ? path + '/' : path; }
+};
+
+// The children of a directory, last first, without those that lie wholly at or before `after`.
+Result<std::vector<WalkEntry>> entries_after(sql::Connection& db, std::int64_t id, std::string_view path,
+                                             std::string_view after) {
+  std::vector<WalkEntry> entries;
+  MEDIAFS_ASSIGN(auto query, db.prepare("SELECT id, name, kind FROM node WHERE parent = ?"));
+  query.bind(1, id);
+  for (;;) {
+    MEDIAFS_ASSIGN(const bool row, query.step());
+    if (!row) break;
+    WalkEntry entry{query.integer(0), join_path(path, query.view(1)),
+                    static_cast<NodeKind>(query.integer(2)) == NodeKind::directory};
+    const std::string order = entry.order();
+    if (order > after || (entry.directory && after.starts_with(order))) entries.push_back(std::move(entry));
+  }
+  std::sort(entries.begin(), entries.end(),
+            [](const WalkEntry& a, const WalkEntry& b) { return b.order() < a.order(); });
+  return entries;
+}
+
+Result<std::vector<Node>> walk_files(sql::Connection& db, std::string_view dir, std::string_view after,
+                                     std::size_t limit) {
+  std::vector<Node> files;
+  MEDIAFS_ASSIGN(const auto top, load(db, dir));
+  if (!top) return files;
+  std::vector<WalkEntry> stack{{top->id, top->path, top->kind == NodeKind::directory}};
+  while (!stack.empty() && files.size() < limit) {
+    const WalkEntry entry = std::move(stack.back());
+    stack.pop_back();
+    if (entry.directory) {
+      MEDIAFS_ASSIGN(auto entries, entries_after(db, entry.id, entry.path, after));
+      std::move(entries.begin(), entries.end(), std::back_inserter(stack));
+    } else if (entry.path > after) {
+      MEDIAFS_ASSIGN(auto node, load(db, entry.id));
+      if (node) files.push_back(std::move(*node));
+    }
+  }
+  return files;
+}
+
+Result<BranchTotals> count(sql::Connection& db, std::string_view query_text) {
+  MEDIAFS_ASSIGN(auto query, db.prepare(query_text));
+  MEDIAFS_ASSIGN(const bool row, query.step());
+  if (!row) return BranchTotals{};
+  return BranchTotals{static_cast<std::uint64_t>(query.integer(0)),
+                      static_cast<std::uint64_t>(query.integer(1))};
+}
+
+Result<Totals> count_all(sql::Connection& db) {
+  Totals totals;
+  MEDIAFS_ASSIGN(totals.local,
+                 count(db,
+                       "SELECT count(*), coalesce(sum(l.size), 0) FROM copy l JOIN node n ON n.id = "
+                       "l.node WHERE l.branch = 1 AND n.kind = 2"));
+  MEDIAFS_ASSIGN(totals.vault,
+                 count(db, "SELECT count(*), coalesce(sum(size), 0) FROM copy WHERE branch = 2"));
+  MEDIAFS_ASSIGN(
+      totals.dirty,
+      count(db,
+            "SELECT count(*), coalesce(sum(n.size), 0) FROM node n JOIN copy l ON l.node = n.id AND "
+            "l.branch = 1 LEFT JOIN copy v ON v.node = n.id AND v.branch = 2 WHERE n.kind = 2 AND "
+            "(v.generation IS NULL OR v.generation <> n.generation)"));
+  MEDIAFS_ASSIGN(
+      totals.pinned,
+      count(db, "SELECT count(*), coalesce(sum(size), 0) FROM node WHERE kind = 2 AND pinned = 1"));
+  MEDIAFS_ASSIGN(totals.evictable,
+                 count(db, "SELECT count(*), coalesce(sum(size), 0) FROM node WHERE evict_at IS NOT NULL"));
+  MEDIAFS_ASSIGN(
+      auto oldest,
+      db.prepare("SELECT min(l.since) FROM node n JOIN copy l ON l.node = n.id AND l.branch = 1 LEFT JOIN "
+                 "copy v ON v.node = n.id AND v.branch = 2 WHERE n.kind = 2 AND (v.generation IS NULL OR "
+                 "v.generation <> n.generation)"));
+  MEDIAFS_ASSIGN(const bool row, oldest.step());
+  if (row) totals.oldest_dirty_ns = oldest.integer(0);
+  return totals;
+}
+
+Result<std::vector<Change>> read_changes(sql::Connection& db, std::int64_t since, std::size_t limit,
+                                         bool newest_first) {
+  std::vector<Change> changes;
+  MEDIAFS_ASSIGN(
+      auto query,
+      newest_first ? db.prepare("SELECT version, kind, path, origin, at FROM change WHERE version > ? ORDER "
+                                "BY version DESC LIMIT ?")
+                   : db.prepare("SELECT version, kind, path, origin, at FROM change WHERE version > ? ORDER "
+                                "BY version LIMIT ?"));
+  query.bind(1, since).bind(2, static_cast<std::int64_t>(limit));
+  for (;;) {
+    MEDIAFS_ASSIGN(const bool row, query.step());
+    if (!row) return changes;
+    changes.push_back({.version = query.integer(0),
+                       .kind = static_cast<ChangeKind>(query.integer(1)),
+                       .path = query.text(2),
+                       .from = query.text(3),
+                       .at_ns = query.integer(4)});
+  }
+}
+
+}  // namespace
+
+}  // namespace rows
+
+Result<std::optional<Node>> Catalogue::find(std::string_view path) {
+  MEDIAFS_TRY(check_path(path));
+  MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
+  return rows::load(lease.db(), path);
+}
+
+Result<std::optional<Node>> Catalogue::find(std::int64_t id) {
+  MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
+  return rows::load(lease.db(), id);
+}
+
+Result<std::optional<Node>> Catalogue::find_inode(std::uint64_t device, std::uint64_t inode) {
+  MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
+  MEDIAFS_ASSIGN(const auto ids, rows::by_inode(lease.db(), device, inode));
+  return rows::load(lease.db(), ids.empty() ? 0 : ids.front());
+}
+
+Result<std::vector<DirEntry>> Catalogue::list(std::string_view dir) {
+  MEDIAFS_TRY(check_path(dir));
+  std::vector<DirEntry> entries;
+  MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
+  MEDIAFS_ASSIGN(const std::int64_t id, rows::resolve(lease.db(), dir));
+  if (id == 0) return entries;
+  MEDIAFS_ASSIGN(auto query,
+                 lease.db().prepare(
+                     "SELECT n.name, n.kind, n.inode, EXISTS (SELECT 1 FROM copy WHERE node = n.id AND "
+                     "branch = 1), EXISTS (SELECT 1 FROM copy WHERE node = n.id AND branch = 2) FROM node n "
+                     "WHERE n.parent = ? ORDER BY n.name"));
+  query.bind(1, id);
+  for (;;) {
+    MEDIAFS_ASSIGN(const bool row, query.step());
+    if (!row) return entries;
+    DirEntry entry{.name = query.text(0),
+                   .kind = static_cast<NodeKind>(query.integer(1)),
+                   .inode = static_cast<std::uint64_t>(query.integer(2)),
+                   .has_local = query.integer(3) != 0,
+                   .has_vault = query.integer(4) != 0};
+    // Objects have no directories: one that is not on the disk is there for the vault's sake.
+    if (entry.kind == NodeKind::directory) entry.has_vault = !entry.has_local;
+    entries.push_back(std::move(entry));
+  }
+}
+
+Result<std::vector<Node>> Catalogue::walk(std::string_view dir, std::string_view after, std::size_t limit) {
+  MEDIAFS_TRY(check_path(dir));
+  MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
+  return rows::walk_files(lease.db(), dir, after, limit);
+}
+
+Result<bool> Catalogue::is_tombstoned(std::string_view key) {
+  MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
+  return rows::tombstoned(lease.db(), key);
+}
+
+Result<bool> Catalogue::key_in_use(std::string_view key) {
+  MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
+  return rows::key_in_use(lease.db(), key);
+}
+
+Result<std::int64_t> Catalogue::key_owner(std::string_view key) {
+  MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
+  return rows::key_owner(lease.db(), key, 0);
+}
+
+Result<Totals> Catalogue::totals() {
+  MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
+  return rows::count_all(lease.db());
+}
+
+Result<std::vector<Node>> Catalogue::evictable(std::size_t limit) {
+  if (impl_->writer) MEDIAFS_TRY(impl_->writer->flush_opened());
+  std::vector<Node> files;
+  MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
+  MEDIAFS_ASSIGN(auto query,
+                 lease.db().prepare("SELECT id FROM node WHERE evict_at IS NOT NULL ORDER BY evict_at, id "
+                                    "LIMIT ?"));
+  query.bind(1, static_cast<std::int64_t>(limit));
+  for (;;) {
+    MEDIAFS_ASSIGN(const bool row, query.step());
+    if (!row) return files;
+    MEDIAFS_ASSIGN(auto node, rows::load(lease.db(), query.integer(0)));
+    if (node) files.push_back(std::move(*node));
+  }
+}
+
+std::int64_t Catalogue::version() {
+  if (impl_->writer) return impl_->writer->version();
+  auto lease = impl_->readers.lease();
+  if (!lease) return 0;
+  return rows::newest_version(lease->db()).value_or(0);
+}
+
+Result<std::vector<Change>> Catalogue::changes(std::int64_t since, std::size_t limit, bool newest_first) {
+  MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
+  return rows::read_changes(lease.db(), since, limit, newest_first);
+}
+
+Result<std::string> Catalogue::setting(std::string_view name) {
+  MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
+  return rows::setting(lease.db(), name);
+}
+
+}  // namespace mediafs::tier

@@ -1,0 +1,180 @@
+// Renames and removals. What they have to get right is the vault, which follows later:
+// - An object stays under its old key until relocate has run; the copy's row says so, and a tombstone on the old key
+//   keeps a listing from showing it as a file.
+// - Forgetting is always safe to ask for: the job asks key_in_use() first, under the key's claim.
+// - A put that a crash interrupted may have left an object that no row knows under the path that the file had then.
+//   So where a file leaves a path that a put may have been on its way to, that key is forgotten too.
+#include "common/path.h"
+#include "tier/catalogue/impl.h"
+
+namespace mediafs::tier {
+
+namespace rows {
+
+namespace {
+
+// Something may have been written under the file's path that its row doesn't show.
+Result<bool> put_under_way(Tx& tx, const Node& node) {
+  if (node.vault && node.vault->key != node.path) return true;
+  MEDIAFS_ASSIGN(const bool upload, outstanding(tx.db, kStageUpload, node.id));
+  return upload && !node.vault;
+}
+
+Status follow_file(Tx& tx, const Node& node, const std::string& to) {
+  MEDIAFS_ASSIGN(const bool under_way, put_under_way(tx, node));
+  if (under_way) MEDIAFS_TRY(forget_key(tx, node.path));
+  if (!node.vault) return {};
+  if (node.vault->key == to) return delete_tombstone(tx, to);  // renamed back before the object had moved
+  MEDIAFS_TRY(put_tombstone(tx, node.vault->key));
+  Node moved = node;
+  moved.path = to;
+  return enqueue_for(tx, kStageRelocate, moved);
+}
+
+Status replace_target(Tx& tx, const Node& from, const Node& target) {
+  if (target.kind == NodeKind::file) {
+    if (from.kind == NodeKind::file) return end_file(tx, target);
+    return make_error(ErrorCode::not_directory, printable(target.path), "a directory can't replace a file");
+  }
+  if (from.kind == NodeKind::file) {
+    return make_error(ErrorCode::is_directory, printable(target.path), "a file can't replace a directory");
+  }
+  MEDIAFS_ASSIGN(const bool children, has_children(tx.db, target.id));
+  if (children) return make_error(ErrorCode::not_empty, printable(target.path), "the directory is not empty");
+  return delete_node(tx, target.id);
+}
+
+Status rename_row(Tx& tx, const Node& node, const Catalogue::RenameRequest& request) {
+  MEDIAFS_ASSIGN(const auto target, load(tx.db, request.to));
+  if (target) {
+    // Two links of one file: rename(2) does nothing, and both names stay.
+    const bool links = node.local && target->local && node.kind == NodeKind::file &&
+                       node.local->fingerprint.device == target->local->fingerprint.device &&
+                       node.local->fingerprint.inode == target->local->fingerprint.inode;
+    if (links) return {};
+    MEDIAFS_TRY(replace_target(tx, node, *target));
+  }
+  MEDIAFS_TRY(move_row(tx, node, request.to));
+  MEDIAFS_TRY(add_change(tx, ChangeKind::renamed, request.to, request.from));
+  if (!request.st || !node.local) return {};
+  // A rename sets ctime. It was ours, so it does not call for reading the file again.
+  const Fingerprint now = fingerprint_of(*request.st);
+  const Fingerprint& had = node.local->fingerprint;
+  const bool same = now.same_content_hint(had) && now.device == had.device && now.inode == had.inode;
+  return same || node.kind == NodeKind::directory ? put_local(tx, node.id, now, node.local->generation)
+                                                  : Status{};
+}
+
+// From Incoming, or from a name that the catalogue has not met yet.
+Status rename_in(Tx& tx, const Catalogue::RenameRequest& request) {
+  MEDIAFS_ASSIGN(const auto target, load(tx.db, request.to));
+  const bool directory = request.st && S_ISDIR(request.st->st_mode);
+  if (target && directory && target->kind == NodeKind::directory) return {};  // adopt brings it up to date
+  Node source;
+  source.kind = directory ? NodeKind::directory : NodeKind::file;
+  if (target) MEDIAFS_TRY(replace_target(tx, source, *target));
+  const bool replaced = target && target->kind == NodeKind::file;
+  if (!request.st || !(S_ISREG(request.st->st_mode) || directory)) {
+    return replaced ? add_change(tx, ChangeKind::deleted, request.to) : Status{};
+  }
+  if (!directory) {
+    return insert_file(tx, request.to, *request.st, replaced ? ChangeKind::changed : ChangeKind::added);
+  }
+  const Fingerprint print = fingerprint_of(*request.st);
+  source.mode = permission_bits(*request.st);
+  source.uid = request.st->st_uid;
+  source.gid = request.st->st_gid;
+  MEDIAFS_ASSIGN(const std::int64_t id, insert_node(tx, request.to, source));
+  MEDIAFS_TRY(put_local(tx, id, print, kUnproven));
+  return give_inode(tx, id, print);
+}
+
+// Out of the library: for those who watch it, each file is deleted.
+Status rename_out(Tx& tx, const Node& node) {
+  if (node.kind == NodeKind::file) {
+    MEDIAFS_TRY(end_file(tx, node));
+    return add_change(tx, ChangeKind::deleted, node.path);
+  }
+  MEDIAFS_ASSIGN(const auto files, below(tx.db, node.id, node.path, NodeKind::file));
+  for (const FileBelow& entry : files) {
+    MEDIAFS_ASSIGN(const auto file, load(tx.db, entry.id));
+    if (!file) continue;
+    MEDIAFS_TRY(end_file(tx, *file));
+    MEDIAFS_TRY(add_change(tx, ChangeKind::deleted, file->path));
+  }
+  MEDIAFS_ASSIGN(const auto directories, below(tx.db, node.id, node.path, NodeKind::directory));
+  for (const FileBelow& entry : directories) MEDIAFS_TRY(delete_node(tx, entry.id));
+  return delete_node(tx, node.id);
+}
+
+Status check_rename(const Catalogue::RenameRequest& request) {
+  MEDIAFS_TRY(check_path(request.from));
+  MEDIAFS_TRY(check_path(request.to));
+  if (request.from.empty() || request.to.empty()) {
+    return make_error(ErrorCode::invalid, "rename", "the tree's root can't be renamed");
+  }
+  if (request.from != request.to && is_within(request.to, request.from)) {
+    return make_error(ErrorCode::invalid, "rename " + printable(request.from),
+                      "a directory can't go below itself: " + printable(request.to));
+  }
+  return {};
+}
+
+}  // namespace
+
+Status end_file(Tx& tx, const Node& node) {
+  MEDIAFS_ASSIGN(bool forget_path, put_under_way(tx, node));
+  if (!forget_path && !node.vault) {
+    // What an earlier life left under this key, which the new one would have overwritten.
+    MEDIAFS_ASSIGN(forget_path, tombstoned(tx.db, node.path));
+  }
+  MEDIAFS_TRY(delete_node(tx, node.id));
+  if (forget_path) MEDIAFS_TRY(forget_key(tx, node.path));
+  return node.vault ? forget_key(tx, node.vault->key) : Status{};
+}
+
+Status move_row(Tx& tx, const Node& node, const std::string& to) {
+  if (node.kind == NodeKind::file) {
+    MEDIAFS_TRY(follow_file(tx, node, to));
+  } else {
+    MEDIAFS_ASSIGN(const auto files, below(tx.db, node.id, node.path, NodeKind::file));
+    for (const FileBelow& entry : files) {
+      MEDIAFS_ASSIGN(const auto file, load(tx.db, entry.id));
+      if (file) MEDIAFS_TRY(follow_file(tx, *file, to + file->path.substr(node.path.size())));
+    }
+  }
+  MEDIAFS_ASSIGN(const std::int64_t parent, ensure_directory(tx, parent_path(to)));
+  MEDIAFS_ASSIGN(auto update, tx.db.prepare("UPDATE node SET parent = ?2, name = ?3 WHERE id = ?1"));
+  return update.bind(1, node.id).bind(2, parent).bind_bytes(3, base_name(to)).run();
+}
+
+}  // namespace rows
+
+Status Catalogue::rename(const RenameRequest& request) {
+  MEDIAFS_TRY(rows::check_rename(request));
+  if (request.from == request.to || (!request.from_visible && !request.to_visible)) return {};
+  return impl_->write([&](rows::Tx& tx) -> Status {
+    if (!request.from_visible) return rows::rename_in(tx, request);
+    MEDIAFS_ASSIGN(const auto node, rows::load(tx.db, request.from));
+    if (!request.to_visible) return node ? rows::rename_out(tx, *node) : Status{};
+    return node ? rows::rename_row(tx, *node, request) : rows::rename_in(tx, request);
+  });
+}
+
+Status Catalogue::remove(std::string_view path, bool visible) {
+  MEDIAFS_TRY(check_path(path));
+  if (path.empty()) return make_error(ErrorCode::invalid, "remove", "the tree's root can't be removed");
+  return impl_->write([&](rows::Tx& tx) -> Status {
+    MEDIAFS_ASSIGN(const auto node, rows::load(tx.db, path));
+    if (!node) return {};
+    if (node->kind == NodeKind::directory) {
+      MEDIAFS_ASSIGN(const bool children, rows::has_children(tx.db, node->id));
+      if (children) return make_error(ErrorCode::not_empty, printable(path), "the directory is not empty");
+      return rows::delete_node(tx, node->id);
+    }
+    MEDIAFS_TRY(rows::end_file(tx, *node));
+    return visible ? rows::add_change(tx, ChangeKind::deleted, path) : Status{};
+  });
+}
+
+}  // namespace mediafs::tier

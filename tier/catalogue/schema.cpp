@@ -1,0 +1,123 @@
+#include <array>
+
+#include "common/log.h"
+#include "common/path.h"
+#include "tier/catalogue/internal.h"
+
+namespace mediafs::tier::rows {
+
+namespace {
+
+// Names, paths and keys are blobs: they are bytes, and SQLite must not take them for text. Ids are never used again
+// (AUTOINCREMENT), so that a job of a file that is gone cannot meet another file.
+constexpr const char* kVersion1 = R"sql(
+CREATE TABLE node (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, parent INTEGER NOT NULL, name BLOB NOT NULL, kind INTEGER NOT NULL,
+  generation INTEGER NOT NULL DEFAULT 0, size INTEGER NOT NULL DEFAULT 0, mtime INTEGER NOT NULL DEFAULT 0,
+  mode INTEGER NOT NULL DEFAULT 0, uid INTEGER NOT NULL DEFAULT 0, gid INTEGER NOT NULL DEFAULT 0,
+  inode INTEGER NOT NULL DEFAULT 0, checksum BLOB, sha1 TEXT NOT NULL DEFAULT '',
+  last_open INTEGER NOT NULL DEFAULT 0, pinned INTEGER NOT NULL DEFAULT 0,
+  restat INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (parent, name)
+);
+CREATE INDEX node_inode ON node (inode);
+INSERT INTO node (id, parent, name, kind, mode) VALUES (1, 0, x'', 1, 493);
+CREATE TABLE copy (
+  node INTEGER NOT NULL, branch INTEGER NOT NULL, generation INTEGER NOT NULL, size INTEGER NOT NULL,
+  mtime INTEGER NOT NULL, ctime INTEGER, device INTEGER, inode INTEGER,
+  key BLOB, etag TEXT, checksum BLOB, since INTEGER NOT NULL,
+  PRIMARY KEY (node, branch)
+) WITHOUT ROWID;
+CREATE INDEX copy_inode ON copy (device, inode) WHERE branch = 1;
+CREATE INDEX copy_key ON copy (key) WHERE branch = 2;
+CREATE TABLE tombstone (key BLOB PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE change (
+  version INTEGER PRIMARY KEY, kind INTEGER NOT NULL, path BLOB NOT NULL, origin BLOB, at INTEGER NOT NULL
+);
+CREATE TABLE job (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, stage TEXT NOT NULL, file INTEGER NOT NULL, generation INTEGER NOT NULL,
+  path BLOB NOT NULL, priority INTEGER NOT NULL DEFAULT 0, state INTEGER NOT NULL, again INTEGER NOT NULL DEFAULT 0,
+  tries INTEGER NOT NULL DEFAULT 0, created INTEGER NOT NULL, not_before INTEGER NOT NULL,
+  changed INTEGER NOT NULL, error TEXT NOT NULL DEFAULT '', error_code TEXT NOT NULL DEFAULT ''
+);
+CREATE UNIQUE INDEX job_equal ON job (stage, file, generation, path) WHERE state < 4;
+CREATE INDEX job_file ON job (file, stage) WHERE state < 4;
+CREATE INDEX job_take ON job (stage, priority DESC, id) WHERE state = 1;
+CREATE INDEX job_due ON job (stage, not_before) WHERE state = 1;
+CREATE INDEX job_changed ON job (state, changed, id);
+CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+)sql";
+
+// When a file that may be evicted was last of use; NULL for those that may not. Kept by refresh_evictable(), so that
+// the next files to go are found without looking at all the others.
+constexpr const char* kVersion2 = R"sql(
+ALTER TABLE node ADD COLUMN evict_at INTEGER;
+CREATE INDEX node_evict ON node (evict_at, id) WHERE evict_at IS NOT NULL;
+UPDATE node SET evict_at = (
+  SELECT CASE WHEN node.last_open > 0 THEN node.last_open ELSE l.since END FROM copy l, copy v
+  WHERE l.node = node.id AND l.branch = 1 AND v.node = node.id AND v.branch = 2 AND node.kind = 2
+    AND node.pinned = 0 AND l.generation = node.generation AND v.generation = node.generation
+    AND v.checksum = node.checksum);
+)sql";
+
+constexpr std::array<const char*, kSchemaVersion> kMigrations{kVersion1, kVersion2};
+
+Result<std::int64_t> number(sql::Connection& db, std::string_view query) {
+  MEDIAFS_ASSIGN(auto statement, db.prepare(query));
+  MEDIAFS_ASSIGN(const bool row, statement.step());
+  return row ? statement.integer(0) : 0;
+}
+
+Status apply(sql::Connection& db, int version) {
+  MEDIAFS_TRY(db.execute("BEGIN IMMEDIATE"));
+  Status status = db.execute(kMigrations.at(static_cast<std::size_t>(version - 1)));
+  if (status) status = db.execute("PRAGMA user_version=" + std::to_string(version));
+  if (status) status = db.execute("COMMIT");
+  if (!status) {
+    if (const Status undone = db.execute("ROLLBACK"); !undone)
+      log::debug("rollback", {{"why", undone.err().message()}});
+  }
+  return status;
+}
+
+}  // namespace
+
+Status check_schema(sql::Connection& db, bool read_only) {
+  MEDIAFS_ASSIGN(const std::int64_t version, number(db, "PRAGMA user_version"));
+  if (version > kSchemaVersion) {
+    return make_error(ErrorCode::unsupported, "catalogue " + printable(db.path()),
+                      "it was written by a newer mediafs (schema " + std::to_string(version) +
+                          ", this one knows " + std::to_string(kSchemaVersion) +
+                          "): install that version again");
+  }
+  MEDIAFS_ASSIGN(const std::int64_t tables,
+                 number(db, "SELECT count(*) FROM sqlite_master WHERE type = 'table'"));
+  if (version == 0 && tables > 0) {
+    return make_error(ErrorCode::unsupported, "catalogue " + printable(db.path()),
+                      "this database belongs to another program: set local.state to another directory");
+  }
+  if (read_only && version < kSchemaVersion) {
+    return make_error(ErrorCode::unsupported, "catalogue " + printable(db.path()),
+                      "it was written by an older mediafs: mount once, which brings it up to date");
+  }
+  return {};
+}
+
+Status migrate(sql::Connection& db, int to) {
+  MEDIAFS_ASSIGN(const std::int64_t from, number(db, "PRAGMA user_version"));
+  for (int version = static_cast<int>(from) + 1; version <= to; ++version) {
+    MEDIAFS_TRY(apply(db, version));
+    if (from > 0) log::info("catalogue brought up to date", {{"schema", version}});
+  }
+  return {};
+}
+
+Error explain_open(Error error, const std::string& path) {
+  if (error.code != ErrorCode::corrupt) return error;
+  error.cause +=
+      " (move " + printable(path) +
+      " and its -wal away and mount again: the catalogue is made anew from the local files and the vault)";
+  return error;
+}
+
+}  // namespace mediafs::tier::rows

@@ -1,0 +1,276 @@
+#include "common/log.h"
+#include "common/path.h"
+#include "tier/catalogue/impl.h"
+
+namespace mediafs::tier {
+
+namespace rows {
+
+Status put_tombstone(Tx& tx, std::string_view key) {
+  MEDIAFS_ASSIGN(auto put, tx.db.prepare("INSERT OR REPLACE INTO tombstone (key, at) VALUES (?, ?)"));
+  return put.bind_bytes(1, key).bind(2, tx.now_ns).run();
+}
+
+Status delete_tombstone(Tx& tx, std::string_view key) {
+  MEDIAFS_ASSIGN(auto remove, tx.db.prepare("DELETE FROM tombstone WHERE key = ?"));
+  return remove.bind_bytes(1, key).run();
+}
+
+Result<bool> tombstoned(sql::Connection& db, std::string_view key) {
+  MEDIAFS_ASSIGN(auto query, db.prepare("SELECT 1 FROM tombstone WHERE key = ?"));
+  query.bind_bytes(1, key);
+  return query.step();
+}
+
+Status forget_key(Tx& tx, std::string_view key) {
+  MEDIAFS_TRY(put_tombstone(tx, key));
+  return enqueue(tx, {.stage = std::string(kStageForget), .path = std::string(key)});
+}
+
+Result<std::int64_t> key_owner(sql::Connection& db, std::string_view key, std::int64_t other_than) {
+  MEDIAFS_ASSIGN(auto query,
+                 db.prepare("SELECT node FROM copy WHERE branch = 2 AND key = ? AND node <> ? LIMIT 1"));
+  query.bind_bytes(1, key).bind(2, other_than);
+  MEDIAFS_ASSIGN(const bool row, query.step());
+  return row ? query.integer(0) : 0;
+}
+
+Result<bool> key_in_use(sql::Connection& db, std::string_view key) {
+  MEDIAFS_ASSIGN(const std::int64_t owner, key_owner(db, key, 0));
+  if (owner != 0) return true;
+  MEDIAFS_ASSIGN(const auto node, load(db, key));
+  return node && node->kind == NodeKind::file;
+}
+
+// The file's object is under `key`: right there, or to be moved on.
+Status settle_key(Tx& tx, const Node& node, const std::string& key) {
+  if (key == node.path) return delete_tombstone(tx, key);
+  MEDIAFS_TRY(put_tombstone(tx, key));
+  return enqueue_for(tx, kStageRelocate, node);
+}
+
+namespace {
+
+// An object was written over that of another file, whose relocation had not run. Whoever writes asks key_owner()
+// first, so this is a bug's or a stranger's doing; the other row must not go on trusting bytes that are gone.
+Status displace(Tx& tx, std::string_view key, std::int64_t id) {
+  MEDIAFS_ASSIGN(const std::int64_t owner, key_owner(tx.db, key, id));
+  if (owner == 0) return {};
+  MEDIAFS_TRY(delete_copy(tx, owner, kVaultBranch));
+  MEDIAFS_ASSIGN(const auto other, load(tx.db, owner));
+  if (!other) return {};
+  log::error(
+      "vault object overwritten",
+      {{"path", printable(other->path)}, {"key", printable(key)}, {"local_copy", other->local ? 1 : 0}});
+  return other->local && tx.has_vault ? enqueue_for(tx, kStageUpload, *other) : Status{};
+}
+
+// The object that stands under `key` belongs to no row (any more).
+Status forget_unowned(Tx& tx, std::string_view key) {
+  MEDIAFS_ASSIGN(const std::int64_t owner, key_owner(tx.db, key, 0));
+  return owner == 0 ? forget_key(tx, key) : Status{};
+}
+
+Status take_upload(Tx& tx, Node node, std::int64_t generation, VaultCopy copy) {
+  if (generation > node.generation) {
+    return make_error(ErrorCode::invalid, printable(node.path),
+                      "an upload of a generation that it never had");
+  }
+  MEDIAFS_TRY(displace(tx, copy.key, node.id));
+  const std::optional<std::string> old_key = node.vault ? std::optional(node.vault->key) : std::nullopt;
+  const bool same_bytes =
+      node.checksum && node.checksum == copy.checksum && node.size_bytes == copy.size_bytes;
+  const bool other_bytes = generation == node.generation && node.checksum && node.checksum != copy.checksum;
+  copy.generation = same_bytes ? node.generation : other_bytes ? kUnproven : generation;
+  MEDIAFS_TRY(put_vault(tx, node.id, copy, copy.generation));
+  node.vault = copy;
+  MEDIAFS_TRY(settle_key(tx, node, copy.key));
+  if (old_key && *old_key != copy.key) MEDIAFS_TRY(forget_unowned(tx, *old_key));
+  if (!node.dirty()) return restat_if_asked(tx, node, generation != node.generation);
+  // The local file went while an older generation was on its way: that one is what is left of it.
+  if (!node.local) return follow_vault(tx, node, copy, true);
+  // The bytes that went up are not those of the checksum, or the newest are still to go.
+  if (other_bytes || !node.checksum) return enqueue_for(tx, kStageChecksum, node);
+  return tx.has_vault ? enqueue_for(tx, kStageUpload, node) : Status{};
+}
+
+// Without a local copy the row stays, though nobody has its bytes: a loss is to be seen.
+Status take_loss(Tx& tx, Node node, const std::string& key) {
+  if (!node.vault || node.vault->key != key) return {};
+  MEDIAFS_TRY(delete_copy(tx, node.id, kVaultBranch));
+  node.vault.reset();
+  if (!node.local) return {};
+  if (!node.checksum) return enqueue_for(tx, kStageChecksum, node);
+  return tx.has_vault ? enqueue_for(tx, kStageUpload, node) : Status{};
+}
+
+Status take_relocated(Tx& tx, Node node, const std::string& old_key, VaultCopy copy) {
+  const bool moved_on = node.vault && node.vault->key != old_key && node.vault->key != copy.key;
+  if (moved_on) {  // an upload to a third key came first: it is newer than what was moved
+    MEDIAFS_TRY(forget_unowned(tx, old_key));
+    return forget_unowned(tx, copy.key);
+  }
+  if (node.vault &&
+      node.vault->key == old_key) {  // a move within the vault does not change what the bytes are
+    copy.generation = node.vault->generation;
+    if (!copy.checksum) copy.checksum = node.vault->checksum;
+  }
+  MEDIAFS_TRY(displace(tx, copy.key, node.id));
+  MEDIAFS_TRY(put_vault(tx, node.id, copy, copy.generation));
+  node.vault = copy;
+  MEDIAFS_TRY(settle_key(tx, node, copy.key));
+  if (old_key != copy.key) MEDIAFS_TRY(forget_unowned(tx, old_key));
+  if (!node.dirty()) return restat_if_asked(tx, node, false);
+  return node.local && node.checksum && tx.has_vault ? enqueue_for(tx, kStageUpload, node) : Status{};
+}
+
+Status take_refined(Tx& tx, Node node, VaultCopy copy, std::uint32_t mode, std::uint32_t uid,
+                    std::uint32_t gid) {
+  const VaultCopy had = *node.vault;
+  if (node.local) {  // the row's facts are the local file's; the copy only becomes a proof, or not
+    const bool same = node.checksum && node.checksum == copy.checksum && node.size_bytes == copy.size_bytes;
+    MEDIAFS_TRY(put_vault(tx, node.id, copy, same ? node.generation : had.generation));
+    return {};
+  }
+  const bool other = had.checksum ? had.checksum != copy.checksum : had.size_bytes != copy.size_bytes;
+  if (other) {
+    MEDIAFS_TRY(follow_vault(tx, node, copy, true));
+  } else {
+    node.mtime_ns = copy.mtime_ns;
+    node.checksum = copy.checksum;
+    MEDIAFS_TRY(put_vault(tx, node.id, copy, had.generation));
+    MEDIAFS_TRY(set_content(tx, node));
+  }
+  MEDIAFS_ASSIGN(auto update, tx.db.prepare("UPDATE node SET mode = ?2, uid = ?3, gid = ?4 WHERE id = ?1"));
+  return update.bind(1, node.id).bind(2, mode).bind(3, uid).bind(4, gid).run();
+}
+
+VaultCopy unread_copy(const VaultFile& file) {
+  VaultCopy copy;
+  copy.key = file.key;
+  copy.size_bytes = file.size_bytes;
+  copy.mtime_ns = file.mtime_ns;
+  copy.etag = file.etag;
+  return copy;
+}
+
+// A known file that lacks a vault copy learns that something stands under its key, so that a removal forgets it. What
+// it is, nobody has read: the next upload overwrites it, or a HEAD finds that it is the very same.
+Status import_known(Tx& tx, const Node& node, const VaultFile& file) {
+  if (node.vault) return {};
+  MEDIAFS_ASSIGN(const bool deleted, tombstoned(tx.db, file.key));
+  if (deleted) return {};
+  return put_vault(tx, node.id, unread_copy(file), kUnproven);
+}
+
+// invalid, not_directory, exists: this key can't be shown, and is skipped.
+Result<bool> import_file(Tx& tx, const VaultFile& file) {
+  MEDIAFS_TRY(check_path(file.key));
+  if (file.key.empty() || is_within(file.key, ".mediafs")) return false;
+  MEDIAFS_ASSIGN(const std::int64_t owner, key_owner(tx.db, file.key, 0));
+  if (owner != 0) return false;
+  MEDIAFS_ASSIGN(const auto known, load(tx.db, file.key));
+  if (known && known->kind == NodeKind::directory) {
+    return make_error(ErrorCode::exists, printable(file.key), "the tree has a directory of this name");
+  }
+  if (known) {
+    MEDIAFS_TRY(import_known(tx, *known, file));
+    return false;
+  }
+  MEDIAFS_ASSIGN(const bool deleted, tombstoned(tx.db, file.key));
+  if (deleted) return false;
+  Node node;
+  node.generation = 1;
+  node.size_bytes = file.size_bytes;
+  node.mtime_ns = file.mtime_ns;
+  node.mode = 0644;
+  MEDIAFS_ASSIGN(const std::int64_t id, insert_node(tx, file.key, node));
+  MEDIAFS_TRY(put_vault(tx, id, unread_copy(file), node.generation));
+  MEDIAFS_TRY(add_change(tx, ChangeKind::added, file.key));
+  return true;
+}
+
+bool is_key_trouble(ErrorCode code) {
+  return code == ErrorCode::invalid || code == ErrorCode::name_too_long || code == ErrorCode::not_directory ||
+         code == ErrorCode::exists;
+}
+
+}  // namespace
+
+}  // namespace rows
+
+using rows::Tx;
+
+Status Catalogue::uploaded(std::int64_t id, std::int64_t generation, const VaultCopy& copy) {
+  MEDIAFS_TRY(check_path(copy.key));
+  return impl_->write(
+      [&](Tx& tx) -> Status {
+        MEDIAFS_ASSIGN(auto node, rows::load(tx.db, id));
+        if (!node) return rows::forget_unowned(tx, copy.key);
+        return rows::take_upload(tx, std::move(*node), generation, copy);
+      },
+      true);
+}
+
+Status Catalogue::relocated(std::int64_t id, const std::string& old_key, const VaultCopy& copy) {
+  MEDIAFS_TRY(check_path(copy.key));
+  return impl_->write(
+      [&](Tx& tx) -> Status {
+        MEDIAFS_ASSIGN(auto node, rows::load(tx.db, id));
+        if (node) return rows::take_relocated(tx, std::move(*node), old_key, copy);
+        MEDIAFS_TRY(rows::forget_unowned(tx, old_key));
+        return rows::forget_unowned(tx, copy.key);
+      },
+      true);
+}
+
+Status Catalogue::vault_lost(std::int64_t id, const std::string& key) {
+  return impl_->write([&](Tx& tx) -> Status {
+    MEDIAFS_ASSIGN(auto node, rows::load(tx.db, id));
+    return node ? rows::take_loss(tx, std::move(*node), key) : Status{};
+  });
+}
+
+Status Catalogue::refine_vault(std::int64_t id, const VaultCopy& copy, std::uint32_t mode, std::uint32_t uid,
+                               std::uint32_t gid) {
+  return impl_->write([&](Tx& tx) -> Status {
+    MEDIAFS_ASSIGN(auto node, Impl::file(tx, id));
+    if (!node.vault || node.vault->key != copy.key) {
+      return make_error(ErrorCode::changed, printable(node.path), "its object moved while it was looked at");
+    }
+    // Attributes that somebody set since are newer than those that the object carries.
+    MEDIAFS_ASSIGN(const bool restat, rows::outstanding(tx.db, kStageRestat, id));
+    VaultCopy facts = copy;
+    if (!restat) return rows::take_refined(tx, std::move(node), facts, mode, uid, gid);
+    const WallNs mtime_ns = node.mtime_ns;
+    MEDIAFS_TRY(rows::take_refined(tx, node, facts, node.mode, node.uid, node.gid));
+    MEDIAFS_ASSIGN(Node now, Impl::file(tx, id));
+    now.mtime_ns = mtime_ns;
+    return rows::set_content(tx, now);
+  });
+}
+
+Result<std::size_t> Catalogue::import_listing(const std::vector<VaultFile>& page) {
+  std::size_t added = 0;
+  MEDIAFS_TRY(impl_->write([&](Tx& tx) -> Status {
+    added = 0;
+    for (const VaultFile& file : page) {
+      const auto imported = rows::import_file(tx, file);
+      if (imported) {
+        added += *imported ? 1 : 0;
+      } else if (rows::is_key_trouble(imported.err().code)) {
+        log::warning("vault object not shown", imported.err(), {{"key", printable(file.key)}});
+      } else {
+        return imported.err();
+      }
+    }
+    return {};
+  }));
+  return added;
+}
+
+Status Catalogue::forgotten(std::string_view key) {
+  return impl_->write([&](Tx& tx) { return rows::delete_tombstone(tx, key); });
+}
+
+}  // namespace mediafs::tier
