@@ -1,9 +1,9 @@
 // What moves bytes between the branches: upload, evict, fetch, and the vault's share of renames and deletes.
-// Each call does one file, once, idempotently; the pipeline's workers decide when and how often. Threads:
-// safe from any thread; calls block on disk and network. Borrows:    everything in Branches (outlives it).
+// Each call does one file, once, idempotently; the pipeline's workers decide when and how often.
+// Threads:    safe from any thread; calls block on disk and network.
+// Borrows:    everything in Branches (outlives it).
 // Errors:     the vault's and the catalogue's; changed: the file moved on, nothing was done, nothing is to be
-// done;
-//             busy: open or claimed, try later; not_found: it is gone, nothing is to be done.
+//             done; busy: open or claimed, try later; not_found: it is gone, nothing is to be done.
 // Crash:      see tier/STATES.md for each step and what recovery does there.
 // Invariants: DESIGN.md's 2 and 3.
 #pragma once

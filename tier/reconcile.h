@@ -1,7 +1,9 @@
-// Reconcile: the truth after the fact. Compares the local tree with the catalogue and repairs both; takes the
-// watcher's events as hints for single paths. Threads:    safe from any thread; calls block on disk. Borrows:
-// Branches (outlives it). Errors:     the catalogue's; io of the scan. One path's trouble is logged and does
-// not end the scan. Crash:      idempotent: run again, it goes on.
+// Reconcile: the truth after the fact. Compares the local tree with the catalogue and repairs both; takes
+// the watcher's events as hints for single paths.
+// Threads:    safe from any thread; calls block on disk.
+// Borrows:    Branches (outlives it).
+// Errors:     the catalogue's; io of the scan. One path's trouble is logged and does not end the scan.
+// Crash:      idempotent: run again, it goes on.
 #pragma once
 
 #include <cstdint>

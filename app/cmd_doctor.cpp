@@ -1,0 +1,200 @@
+// mediafs doctor: what is wrong with this machine or configuration, and how to mend it.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdlib>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "app/cli.h"
+#include "common/fd.h"
+#include "common/path.h"
+#include "tier/mover.h"
+
+namespace mediafs::app {
+
+namespace {
+
+struct Finding {
+  enum class Grade : std::uint8_t { ok, warning, bad } grade = Grade::ok;
+  std::string what, advice;
+};
+using Findings = std::vector<Finding>;
+using Grade = Finding::Grade;
+
+void check_fuse(Findings& out, bool allow_other) {
+  if (access("/dev/fuse", R_OK | W_OK) != 0) {
+    out.push_back({Grade::bad, "/dev/fuse: " + std::string(errno == ENOENT ? "not there" : "no access"),
+                   "load the module (modprobe fuse); in a container pass the device (--device /dev/fuse "
+                   "--cap-add SYS_ADMIN)"});
+    return;
+  }
+  out.push_back({Grade::ok, "/dev/fuse can be opened", ""});
+  if (geteuid() == 0) return;
+  if (access("/usr/bin/fusermount3", X_OK) != 0 && access("/bin/fusermount3", X_OK) != 0) {
+    out.push_back({Grade::bad, "fusermount3 is not installed", "apt install fuse3"});
+  }
+  auto conf = read_file(AT_FDCWD, "/etc/fuse.conf", 1U << 16);
+  const bool allowed = conf && ("\n" + *conf).find("\nuser_allow_other") != std::string::npos;
+  if (allow_other && !allowed) {
+    out.push_back({Grade::bad, "mount.allow_other needs user_allow_other in /etc/fuse.conf",
+                   "add the line user_allow_other, or set mount.allow_other = false"});
+  }
+}
+
+void check_limits(Findings& out) {
+  auto text = read_file(AT_FDCWD, "/proc/sys/fs/inotify/max_user_watches", 64);
+  const long watches = text ? strtol(text->c_str(), nullptr, 10) : 0;
+  if (watches > 0 && watches < 65'536) {
+    out.push_back({Grade::warning, "fs.inotify.max_user_watches is " + std::to_string(watches),
+                   "more directories than that are looked through now and then only: sysctl "
+                   "fs.inotify.max_user_watches=524288"});
+  } else {
+    out.push_back({Grade::ok, "inotify watches: " + std::to_string(watches), ""});
+  }
+}
+
+void check_local(Findings& out, const Config& config) {
+  auto st = stat_at(AT_FDCWD, config.local.path);
+  if (!st) {
+    out.push_back(
+        {Grade::bad, "local.path: " + st.err().message(), "create the directory or correct local.path"});
+    return;
+  }
+  struct statvfs vfs {};
+  if (statvfs(config.local.path.c_str(), &vfs) == 0) {
+    const std::uint64_t total = std::uint64_t(vfs.f_blocks) * vfs.f_frsize;
+    if (config.local.reserve_bytes >= config.local.evict_below_free.of(total)) {
+      out.push_back({Grade::warning, "local.reserve is not below local.evict_below_free on this disk",
+                     "writers would wait before eviction begins: lower local.reserve"});
+    }
+  }
+  const std::string probe = config.local.path + "/.mediafs-doctor-" + std::to_string(getpid());
+  Fd fd(open(probe.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!fd) {
+    out.push_back({Grade::bad, errno_error(errno, "write to local.path").message(),
+                   "run mediafs as an owner of the directory"});
+    return;
+  }
+  fd = Fd(open(probe.c_str(), O_RDONLY | O_CLOEXEC));
+  const bool leases = fd && fcntl(fd.get(), F_SETLEASE, F_WRLCK) == 0;
+  fd.reset();
+  unlink(probe.c_str());
+  if (leases) {
+    out.push_back({Grade::ok, "local.path can be written and grants leases", ""});
+  } else {
+    out.push_back({Grade::bad, "local.path grants no leases, so nothing can be evicted safely",
+                   "use ext4, xfs or btrfs for the local branch"});
+  }
+}
+
+void check_mountpoint(Findings& out, const Config& config) {
+  struct stat st {};
+  if (stat(config.mount.path.c_str(), &st) == 0) {
+    out.push_back({S_ISDIR(st.st_mode) ? Grade::ok : Grade::bad,
+                   "mount.path " + config.mount.path +
+                       (S_ISDIR(st.st_mode) ? " is a directory" : " is not a directory"),
+                   ""});
+    return;
+  }
+  const int saved = errno;
+  if (saved == ENOTCONN) {
+    out.push_back({Grade::warning, "mount.path is a dead mount (Transport endpoint is not connected)",
+                   "mediafs mount clears it"});
+  } else {
+    out.push_back({Grade::bad, errno_error(saved, "mount.path " + config.mount.path).message(),
+                   "create the directory"});
+  }
+}
+
+// Whether mounts made here are seen by others, such as containers with a bind mount of the parent.
+void check_propagation(Findings& out, const Config& config) {
+  auto info = read_file(AT_FDCWD, "/proc/self/mountinfo", 4U << 20);
+  if (!info) return;
+  std::string best;
+  bool shared = false;
+  std::size_t at = 0;
+  while (at < info->size()) {
+    const auto end = info->find('\n', at);
+    const std::string line = info->substr(at, end - at);
+    at = end == std::string::npos ? info->size() : end + 1;
+    std::size_t field = 0;
+    for (int i = 0; i < 4; i++) field = line.find(' ', field) + 1;
+    const std::string point = line.substr(field, line.find(' ', field) - field);
+    const bool holds =
+        point == "/" || config.mount.path == point || config.mount.path.starts_with(point + "/");
+    if (!holds || point.size() < best.size() || point == config.mount.path) continue;
+    best = point;
+    shared = line.find(" shared:") != std::string::npos;
+  }
+  if (shared) {
+    out.push_back({Grade::ok, "mounts below " + best + " are seen in other mount namespaces", ""});
+  } else {
+    out.push_back({Grade::warning, "mounts below " + best + " are not seen by containers that bind it",
+                   "mount --make-rshared " + best + ", and give containers the bind with rslave or rshared"});
+  }
+}
+
+void check_vault(Findings& out, const Config& config) {
+  if (config.vault.url.empty()) {
+    out.push_back({Grade::warning, "no vault is configured",
+                   "nothing is uploaded and nothing can be evicted: set vault.url"});
+    return;
+  }
+  auto credentials = load_credentials(config, process_environment());
+  if (!credentials) {
+    out.push_back({Grade::bad, credentials.err().message(), ""});
+    return;
+  }
+  auto vault = tier::open_vault(config, *credentials);
+  Status probed = vault ? (*vault)->probe() : Status(vault.err());
+  if (probed) {
+    out.push_back({Grade::ok, "the vault answers: " + (*vault)->describe(), ""});
+  } else {
+    out.push_back({Grade::bad, probed.err().message(), ""});
+  }
+}
+
+int run(const Context& context) {
+  Findings findings;
+  auto config = load_config(context);
+  check_fuse(findings, config ? config->mount.allow_other : false);
+  check_limits(findings);
+  if (!config) {
+    findings.push_back({Grade::bad, config.err().message(), ""});
+  } else {
+    findings.push_back({Grade::ok, "configuration " + config->file, ""});
+    check_local(findings, *config);
+    check_mountpoint(findings, *config);
+    check_propagation(findings, *config);
+    check_vault(findings, *config);
+  }
+  static constexpr const char* kGrades[] = {"ok", "warning", "bad"};
+  bool bad = false;
+  Json list = Json::array();
+  for (const auto& f : findings) {
+    const char* grade = kGrades[static_cast<std::size_t>(f.grade)];
+    bad = bad || f.grade == Grade::bad;
+    list.push_back({{"grade", grade}, {"what", f.what}, {"advice", f.advice}});
+    if (context.json) continue;
+    std::cout << grade << ": " << f.what << "\n";
+    if (!f.advice.empty()) std::cout << "    " << f.advice << "\n";
+  }
+  if (context.json) print_json({{"ok", !bad}, {"findings", list}});
+  return bad ? kFailed : kDone;
+}
+
+}  // namespace
+
+void add_doctor(CLI::App& app, Context& context) {
+  auto* command =
+      app.add_subcommand("doctor", "what is wrong with this machine or configuration, and how to mend it");
+  add_common(*command, context);
+  command->callback([&context] { context.run = [&context] { return run(context); }; });
+}
+
+}  // namespace mediafs::app

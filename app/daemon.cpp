@@ -1,0 +1,328 @@
+#include "app/daemon.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "app/control.h"
+#include "app/events.h"
+#include "app/handlers.h"
+#include "app/registry.h"
+#include "app/report.h"
+#include "app/vault_health.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/path.h"
+#include "fs/mount.h"
+#include "pipeline/eviction.h"
+#include "pipeline/stages.h"
+#include "tier/reconcile.h"
+#include "watcher/watcher.h"
+
+namespace mediafs::app {
+
+namespace {
+
+std::string dump(const Result<Json>& report) {
+  if (!report) return Json{{"error", report.err().message()}}.dump() + "\n";
+  return report->dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+// One daemon a local branch: two would undo each other's work.
+Result<Fd> lock_state(const std::string& state) {
+  const std::string file = state + "/lock";
+  MEDIAFS_ASSIGN(auto fd, open_at(AT_FDCWD, file, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    auto pid = read_file(AT_FDCWD, file, 64);
+    return make_error(ErrorCode::busy, "lock " + file,
+                      "another mediafs" + (pid && !pid->empty() ? " (pid " + *pid + ")" : "") +
+                          " serves this local branch (mediafs unmount ends it)");
+  }
+  const std::string pid = std::to_string(getpid());
+  if (ftruncate(fd.get(), 0) != 0) return errno_error(errno, "lock " + file);
+  MEDIAFS_TRY(write_all(fd.get(), std::as_bytes(std::span(pid)), 0));
+  return fd;
+}
+
+Result<Fd> open_local(const Config& config) {
+  auto fd = open_at(AT_FDCWD, config.local.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (!fd) {
+    Error error = std::move(fd).error();
+    error.what = "local.path " + config.local.path;
+    if (error.code == ErrorCode::not_found)
+      error.cause = "no such directory (create it, or correct local.path)";
+    if (error.code == ErrorCode::not_directory) error.cause = "it is not a directory (correct local.path)";
+    return error;
+  }
+  return fd;
+}
+
+}  // namespace
+
+struct Daemon::Parts {
+  Config config;
+  Fd lock;
+  tier::Branches branches;
+  std::unique_ptr<tier::Vault> vault;
+  std::unique_ptr<tier::Catalogue> catalogue;
+  tier::Claims claims;
+  std::unique_ptr<tier::Space> space;
+  std::unique_ptr<tier::Streams> streams;
+  std::unique_ptr<tier::Mover> mover;
+  std::unique_ptr<pipeline::Tools> tools;
+  std::unique_ptr<pipeline::Workers> workers;
+  std::unique_ptr<pipeline::EvictionPlanner> planner;
+  std::unique_ptr<tier::Reconcile> reconcile;
+  std::unique_ptr<Events> events;
+  std::unique_ptr<watcher::Watcher> watcher;
+  std::unique_ptr<VaultHealth> vault_health;
+  std::unique_ptr<fs::Mount> mount;
+  std::unique_ptr<ControlServer> control;
+  std::optional<Registration> registration;
+  std::atomic<bool> vault_met{false};
+  std::atomic<bool> stopping{false};
+  std::jthread stopper;
+  Mutex stop_mutex;
+  CondVar stop_asked;
+  bool asked GUARDED_BY(stop_mutex) = false;
+  WallNs started_ns = 0;
+
+  View view() const {
+    return {.branches = branches,
+            .mover = mover.get(),
+            .streams = streams.get(),
+            .workers = workers.get(),
+            .vault_health = vault_health.get(),
+            .watcher = watcher.get(),
+            .mountpoint = config.mount.path,
+            .started_ns = started_ns};
+  }
+
+  Status open_tier(const Credentials& credentials);
+  Status open_pipeline();
+  Status open_mount();
+  Status open_control();
+  void begin_work();
+  void end_work();
+  Status first_contact(const std::stop_token& stop);
+};
+
+Status Daemon::Parts::open_tier(const Credentials& credentials) {
+  if (!config.vault.url.empty()) {
+    MEDIAFS_ASSIGN(vault, tier::open_vault(config, credentials));
+  }
+  branches.config = config;
+  branches.vault = vault.get();
+  branches.claims = &claims;
+  MEDIAFS_ASSIGN(catalogue, tier::Catalogue::open({.path = config.local.state + "/catalogue.db",
+                                                   .has_vault = vault != nullptr,
+                                                   .on_job = [this](std::string_view stage) {
+                                                     if (workers) workers->wake(stage);
+                                                   }}));
+  branches.catalogue = catalogue.get();
+  space = std::make_unique<tier::Space>(config.local, [this] {
+    if (planner) planner->wake();
+  });
+  branches.space = space.get();
+  if (vault) {
+    MEDIAFS_ASSIGN(
+        streams, tier::Streams::open({.directory = config.local.state + "/blocks",
+                                      .cache_bytes = config.vault.cache_bytes,
+                                      .may_write = [this](std::uint64_t n) { return space->admit_cache(n); }},
+                                     *vault));
+  }
+  mover = std::make_unique<tier::Mover>(branches);
+  return {};
+}
+
+// Uploads wait until what a killed process left in the vault is cleared away.
+Status Daemon::Parts::first_contact(const std::stop_token& stop) {
+  MEDIAFS_TRY(vault->collect_garbage());
+  vault_met = true;
+  if (workers) workers->wake(tier::kStageUpload);
+  return reconcile->import_vault(stop);
+}
+
+Status Daemon::Parts::open_pipeline() {
+  tools = std::make_unique<pipeline::Tools>(pipeline::Tools{.branches = branches,
+                                                            .mover = *mover,
+                                                            .streams = streams.get(),
+                                                            .tree = config.mount.path,
+                                                            .plan_eviction = [this] { planner->wake(); }});
+  planner = std::make_unique<pipeline::EvictionPlanner>(*tools);
+  workers = std::make_unique<pipeline::Workers>(catalogue->jobs(), *branches.clock);
+  MEDIAFS_ASSIGN(auto organize, pipeline::organize_stage(*tools));
+  workers->add(std::string(pipeline::kStageOrganize), config.jobs.organize, std::move(organize));
+  workers->add(std::string(tier::kStageChecksum), config.jobs.checksum, pipeline::checksum_stage(*tools));
+  workers->add(
+      std::string(tier::kStageUpload), config.jobs.upload,
+      [this, upload = pipeline::upload_stage(*tools)](const tier::Job& job, std::stop_token stop) -> Status {
+        if (vault && !vault_met) {
+          return make_error(ErrorCode::busy, "upload " + printable(job.path),
+                            "the vault has not answered yet");
+        }
+        return upload(job, std::move(stop));
+      });
+  workers->add(std::string(tier::kStageEvict), 4, pipeline::evict_stage(*tools));
+  workers->add(std::string(tier::kStageRelocate), 4, pipeline::relocate_stage(*tools));
+  workers->add(std::string(tier::kStageForget), 4, pipeline::forget_stage(*tools));
+  workers->add(std::string(tier::kStageRestat), 2, pipeline::restat_stage(*tools));
+  workers->add(std::string(pipeline::kStageHook), 2, pipeline::hook_stage(*tools));
+  workers->on_dead([this](const tier::Job& job) {
+    if (job.stage == pipeline::kStageHook) return;
+    if (auto hooked = pipeline::enqueue_hooks(*tools, "dead", job.path); !hooked)
+      log::warning("no hook", hooked.err());
+  });
+  reconcile = std::make_unique<tier::Reconcile>(branches, [this](const std::string& path) {
+    if (auto queued = pipeline::enqueue_arrival(*tools, path); !queued) {
+      log::error("can't queue an arrival", queued.err(), {{"path", printable(path)}});
+    }
+  });
+  events = std::make_unique<Events>(*reconcile);
+  watcher = std::make_unique<watcher::Watcher>(
+      watcher::Watcher::Options{.root = config.local.path,
+                                .settle = config.incoming.settle,
+                                .hidden = [this](std::string_view path) { return branches.is_state(path); },
+                                .ignored =
+                                    [this](std::string_view path) {
+                                      return is_sidecar(path) ||
+                                             pipeline::ignored_in_incoming(config.incoming, path);
+                                    },
+                                .known =
+                                    [this](std::string_view path, const struct stat& st) {
+                                      auto node = catalogue->find(path);
+                                      return node && *node && (*node)->local &&
+                                             (*node)->local->fingerprint == tier::fingerprint_of(st);
+                                    }},
+      [this](const watcher::Event& event) { events->push(event); });
+  if (vault) {
+    vault_health = std::make_unique<VaultHealth>(
+        *vault, *branches.clock, [this](const std::stop_token& stop) { return first_contact(stop); });
+  }
+  return {};
+}
+
+Status Daemon::Parts::open_mount() {
+  MEDIAFS_ASSIGN(mount, fs::Mount::create(
+                            {.branches = branches,
+                             .streams = streams.get(),
+                             .mover = mover.get(),
+                             .mountpoint = config.mount.path,
+                             .allow_other = config.mount.allow_other,
+                             .status_json = [this] { return dump(status_report(view())); },
+                             .jobs_json = [this] { return dump(jobs_report(view(), std::nullopt, 1000)); }}));
+  return {};
+}
+
+Status Daemon::Parts::open_control() {
+  const std::string socket = config.local.state + "/control.sock";
+  MEDIAFS_ASSIGN(control, ControlServer::open(socket));
+  MEDIAFS_ASSIGN(auto entry, Registration::make({.mountpoint = config.mount.path,
+                                                 .local = config.local.path,
+                                                 .socket = socket,
+                                                 .config = config.file,
+                                                 .pid = getpid()}));
+  registration.emplace(std::move(entry));
+  return {};
+}
+
+// Once the tree answers: everything that changes it through itself.
+void Daemon::Parts::begin_work() {
+  struct stat st {};
+  if (stat(config.mount.path.c_str(), &st) == 0) tools->tree_device = st.st_dev;
+  add_handlers(*control, {.view = view(), .tools = *tools, .workers = *workers, .request_stop = [this] {
+                            MutexLock lock(stop_mutex);
+                            asked = true;
+                            stop_asked.notify_all();
+                          }});
+  events->start();
+  if (auto started = watcher->start(); !started) {
+    log::error("the watcher can't start: what arrives is seen at the next start only", started.err());
+  }
+  workers->start();
+  planner->start();
+  if (vault_health) vault_health->start();
+  control->start();
+}
+
+// The other way round; the tree still answers, so that nothing is cut off in the middle.
+void Daemon::Parts::end_work() {
+  if (stopping.exchange(true)) return;
+  workers->stop();
+  watcher->stop();
+  events->stop();
+  planner->stop();
+  if (vault_health) vault_health->stop();
+}
+
+Daemon::Daemon(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+Daemon::~Daemon() {
+  parts_->end_work();
+  {
+    MutexLock lock(parts_->stop_mutex);
+    parts_->asked = true;
+    parts_->stop_asked.notify_all();
+  }
+  if (parts_->stopper.joinable()) parts_->stopper.join();
+  parts_->control.reset();
+  parts_->mount.reset();
+}
+
+Result<std::unique_ptr<Daemon>> Daemon::start(DaemonOptions options) {
+  auto parts = std::make_unique<Parts>();
+  parts->config = std::move(options.config);
+  parts->started_ns = parts->branches.clock->wall_ns();
+  const Config& config = parts->config;
+  prctl(PR_SET_DUMPABLE, 0);  // no secret in a core file
+  MEDIAFS_ASSIGN(parts->branches.local_root, open_local(config));
+  MEDIAFS_TRY(mkdirs_at(AT_FDCWD, config.local.state, 0700));
+  MEDIAFS_TRY(mkdirs_at(parts->branches.local_root.get(), std::string(tier::kTempDir), 0700));
+  MEDIAFS_ASSIGN(parts->lock, lock_state(config.local.state));
+  MEDIAFS_TRY(mkdirs_at(parts->branches.local_root.get(), config.incoming.path, 0777));
+  MEDIAFS_TRY(parts->open_tier(options.credentials));
+  MEDIAFS_TRY(parts->open_pipeline());
+  MEDIAFS_TRY(parts->open_mount());
+  MEDIAFS_TRY(parts->open_control());
+  return std::unique_ptr<Daemon>(new Daemon(std::move(parts)));
+}
+
+void Daemon::request_stop() {
+  MutexLock lock(parts_->stop_mutex);
+  parts_->asked = true;
+  parts_->stop_asked.notify_all();
+}
+
+Status Daemon::serve(const std::function<void()>& ready) {
+  Parts& p = *parts_;
+  std::jthread worker([&p, &ready] {
+    struct stat st {};
+    // Answered by the loop that run() below starts.
+    if (stat((p.config.mount.path + "/.mediafs/version").c_str(), &st) != 0) return;
+    p.begin_work();
+    log::info("the tree is served", {{"path", p.config.mount.path}});
+    ready();
+  });
+  p.stopper = std::jthread([&p, &worker] {
+    MutexLock lock(p.stop_mutex);
+    while (!p.asked) p.stop_asked.wait(p.stop_mutex);
+    lock.unlock();
+    if (worker.joinable()) worker.join();
+    p.end_work();
+    p.mount->stop();
+  });
+  Status served = p.mount->run();
+  request_stop();
+  p.stopper.join();
+  return served;
+}
+
+}  // namespace mediafs::app

@@ -1,0 +1,95 @@
+#include "app/events.h"
+
+#include <exception>
+
+#include "common/log.h"
+#include "common/path.h"
+
+namespace mediafs::app {
+
+namespace {
+
+constexpr std::size_t kQueueLimit = 16384;
+
+}  // namespace
+
+Events::~Events() {
+  stop();
+}
+
+void Events::start() {
+  thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+}
+
+void Events::stop() {
+  {
+    MutexLock lock(mutex_);
+    stopping_ = true;
+    changed_.notify_all();
+  }
+  thread_.request_stop();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Events::push(const watcher::Event& event) {
+  MutexLock lock(mutex_);
+  while (queue_.size() >= kQueueLimit && !stopping_) changed_.wait(mutex_);
+  queue_.push_back(event);
+  changed_.notify_all();
+}
+
+void Events::run(const std::stop_token& stop) noexcept {
+  try {
+    for (;;) {
+      watcher::Event event;
+      {
+        MutexLock lock(mutex_);
+        while (queue_.empty() && !stopping_) changed_.wait(mutex_);
+        if (stopping_) return;
+        event = std::move(queue_.front());
+        queue_.pop_front();
+        changed_.notify_all();
+      }
+      handle(event, stop);
+    }
+  } catch (const std::exception& e) {
+    log::error("the event thread ended; restart mediafs", {{"cause", e.what()}});
+  }
+}
+
+void Events::handle(const watcher::Event& event, const std::stop_token& stop) {
+  using Kind = watcher::Event::Kind;
+  Status done;
+  switch (event.kind) {
+    case Kind::settled:
+      if (!event.symlink) done = reconcile_.file_settled(event.path);
+      break;
+    case Kind::attrib:
+    case Kind::moved_dir:
+    case Kind::changed_dir:
+      done = reconcile_.file_settled(event.path);
+      break;
+    case Kind::gone:
+      // A rename within the tree: the new name's event settles both.
+      if (event.to.empty()) done = reconcile_.file_gone(event.path);
+      break;
+    case Kind::overflow:
+      log::warning("the kernel's event queue overflowed; everything is scanned again");
+      break;
+    case Kind::scanned: {
+      auto report = reconcile_.scan(stop);
+      if (!report) {
+        done = std::move(report).error();
+      } else {
+        log::info("the local branch is scanned",
+                  {{"files", report->seen}, {"new", report->adopted}, {"gone", report->gone}});
+      }
+      break;
+    }
+  }
+  if (!done && done.err().code != ErrorCode::cancelled) {
+    log::warning("can't follow a change", done.err(), {{"path", printable(event.path)}});
+  }
+}
+
+}  // namespace mediafs::app

@@ -1,0 +1,40 @@
+// Takes the watcher's events off its thread: each becomes a call to the reconcile or an organize job.
+// Threads:    push() from the watcher's thread (waits while the queue is full); the calls run on a thread of
+//             its own.
+// Borrows:    Reconcile (outlives it).
+// Errors:     logged; a lost event is made good by the next scan.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <thread>
+
+#include "common/sync.h"
+#include "tier/reconcile.h"
+#include "watcher/watcher.h"
+
+namespace mediafs::app {
+
+class Events {
+ public:
+  explicit Events(tier::Reconcile& reconcile) : reconcile_(reconcile) {}
+  ~Events();
+  Events(const Events&) = delete;
+  Events& operator=(const Events&) = delete;
+  void start();
+  void stop();
+  void push(const watcher::Event& event) EXCLUDES(mutex_);
+
+ private:
+  void run(const std::stop_token& stop) noexcept;
+  void handle(const watcher::Event& event, const std::stop_token& stop);
+
+  tier::Reconcile& reconcile_;
+  Mutex mutex_;
+  CondVar changed_;
+  std::deque<watcher::Event> queue_ GUARDED_BY(mutex_);
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  std::jthread thread_;
+};
+
+}  // namespace mediafs::app

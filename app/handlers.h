@@ -1,0 +1,21 @@
+// What the daemon answers on its control socket. docs/operate.md says the commands to users.
+// Threads:    handlers run on the control server's threads.
+// Borrows:    everything in Parts (outlives the server).
+#pragma once
+
+#include "app/control.h"
+#include "app/report.h"
+#include "pipeline/stages.h"
+
+namespace mediafs::app {
+
+struct HandlerParts {
+  View view;
+  pipeline::Tools& tools;
+  pipeline::Workers& workers;
+  std::function<void()> request_stop;
+};
+
+void add_handlers(ControlServer& server, const HandlerParts& parts);
+
+}  // namespace mediafs::app

@@ -1,0 +1,30 @@
+// mediafs: the program. Each subcommand stands in a cmd_<name>.cpp.
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <iostream>
+
+#include "app/cli.h"
+
+int main(int argc, char** argv) {
+  using namespace mediafs::app;
+  std::signal(SIGPIPE, SIG_IGN);
+  CLI::App app{"mediafs joins a local SSD, a share and a cloud vault into one tree for media servers."};
+  app.set_version_flag("--version", std::string("mediafs ") + MEDIAFS_VERSION);
+  app.require_subcommand(1);
+  Context context;
+  for (auto* add : {add_mount, add_unmount, add_status, add_tier, add_jobs, add_name, add_verify, add_version,
+                    add_changelog, add_config, add_doctor}) {
+    add(app, context);
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? kDone : kUsage;
+  }
+  try {
+    return context.run();
+  } catch (const std::exception& e) {
+    std::cerr << "mediafs: " << e.what() << "\n";
+    return kFailed;
+  }
+}

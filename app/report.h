@@ -1,0 +1,42 @@
+// What the daemon says of itself, as JSON: for the commands and for the files below .mediafs/.
+// Threads:    functions over parts that are safe from any thread.
+// Shapes:     stable keys in snake_case, sizes in bytes, times as RFC 3339 in UTC.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+
+#include "app/vault_health.h"
+#include "common/clock.h"
+#include "pipeline/workers.h"
+#include "tier/mover.h"
+#include "tier/stream.h"
+#include "watcher/watcher.h"
+
+namespace mediafs::app {
+
+using Json = nlohmann::json;
+
+// What may be reported on; a command without a daemon has the catalogue only.
+struct View {
+  const tier::Branches& branches;
+  const tier::Mover* mover = nullptr;
+  const tier::Streams* streams = nullptr;
+  const pipeline::Workers* workers = nullptr;
+  const VaultHealth* vault_health = nullptr;
+  const watcher::Watcher* watcher = nullptr;
+  std::string mountpoint = {};
+  WallNs started_ns = 0;
+};
+
+Result<Json> status_report(const View& view);
+Result<Json> tier_report(const View& view);
+Result<Json> jobs_report(const View& view, std::optional<tier::JobState> state, std::size_t limit);
+Json job_json(const tier::Job& job);
+Json node_json(const tier::Node& node);  // for `tier where`
+Json change_json(const tier::Change& change);
+std::string_view to_string(tier::JobState state);
+std::optional<tier::JobState> job_state_from(std::string_view text);
+
+}  // namespace mediafs::app

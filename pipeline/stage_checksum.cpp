@@ -1,0 +1,49 @@
+// Checksum: one read for all digests; the sidecar beside the file.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/crash.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/path.h"
+#include "pipeline/stages.h"
+
+namespace mediafs::pipeline {
+
+namespace {
+
+std::string digest_of(const Checksums& sums, const std::string& kind) {
+  if (kind == "sha256") return sums.sha256_hex;
+  if (kind == "xxh128") return to_hex(sums.xxh128);
+  return sums.sha1_hex;
+}
+
+// Through the tree; a sidecar that says the same already is left alone.
+Status write_sidecar(Tools& tools, const std::string& path, const Checksums& sums) {
+  const std::string& kind = tools.branches.config.checksum.sidecar;
+  if (kind == "none") return {};
+  const std::string sidecar = sidecar_path(path, kind);
+  if (base_name(sidecar).size() > 255) {
+    log::warning("no sidecar: its name would be too long", {{"path", printable(path)}});
+    return {};
+  }
+  const std::string text = digest_of(sums, kind) + "\n";
+  MEDIAFS_ASSIGN(auto tree, open_tree(tools));
+  auto now = read_file(tree.get(), sidecar, 1024);
+  if (now && *now == text) return {};
+  auto media = stat_at(tree.get(), path);
+  if (!media) return {};  // renamed or deleted meanwhile: its new name gets one
+  return write_file_atomic(tree.get(), sidecar, text, 0644);
+}
+
+}  // namespace
+
+Handler checksum_stage(Tools& tools) {
+  return [&tools](const tier::Job& job, std::stop_token stop) -> Status {
+    MEDIAFS_ASSIGN(auto summed, tools.mover.checksum(job.file_id, job.generation, std::move(stop)));
+    return write_sidecar(tools, summed.path, summed.sums);
+  };
+}
+
+}  // namespace mediafs::pipeline

@@ -1,0 +1,223 @@
+// Organize: a file from Incoming gets its name and place in the library by one rename, through the tree.
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+
+#include "common/crash.h"
+#include "common/log.h"
+#include "common/path.h"
+#include "pipeline/naming/companion.h"
+#include "pipeline/naming/layout.h"
+#include "pipeline/naming/parse.h"
+#include "pipeline/stages.h"
+
+namespace mediafs::pipeline {
+
+namespace {
+
+constexpr int kMostVariants = 1000;
+
+std::string_view extension_of(std::string_view name) {
+  const auto dot = name.rfind('.');
+  return dot == std::string_view::npos || dot == 0 ? std::string_view{} : name.substr(dot + 1);
+}
+
+// "a/b.mkv" -> "a/b (2).mkv"; the name is shortened where it would be too long.
+std::string variant(const std::string& path, int n) {
+  if (n < 2) return path;
+  const std::string name(base_name(path));
+  const std::string_view ext = extension_of(name);
+  std::string stem = ext.empty() ? name : name.substr(0, name.size() - ext.size() - 1);
+  const std::string tail = " (" + std::to_string(n) + ")" + (ext.empty() ? "" : "." + std::string(ext));
+  const std::size_t room = 240 - tail.size();
+  if (stem.size() > room) {
+    std::size_t cut = room;
+    while (cut > 0 && (static_cast<unsigned char>(stem[cut]) & 0xC0U) == 0x80U) cut--;
+    stem.resize(cut);
+  }
+  return join_path(parent_path(path), stem + tail);
+}
+
+// A companion's name without its extension and its subtitle tags: the name of the video that it belongs to.
+std::string video_stem(std::string_view name) {
+  std::string stem(name.substr(0, name.size() - extension_of(name).size()));
+  if (stem.ends_with('.')) stem.pop_back();
+  for (;;) {
+    const auto dot = stem.rfind('.');
+    if (dot == std::string::npos || dot == 0) return stem;
+    const auto tags = naming::subtitle_tags(stem.substr(dot));
+    if (tags.language.empty() && tags.flags.empty()) return stem;
+    stem.resize(dot);
+  }
+}
+
+enum class Renamed : std::uint8_t { done, taken, source_gone };
+
+class Organizer {
+ public:
+  Organizer(Tools& tools, const naming::Layout& layout, const tier::Job& job)
+      : tools_(tools), layout_(layout), job_(job) {}
+
+  Status run() {
+    MEDIAFS_ASSIGN(tree_, open_tree(tools_));
+    auto st = stat_at(tree_.get(), job_.path);
+    if (!st && st.err().code == ErrorCode::not_found) return moved_on();
+    if (!st) return std::move(st).error();
+    if (!S_ISREG(st->st_mode)) return moved_on();
+    size_bytes_ = static_cast<std::uint64_t>(st->st_size);
+    MEDIAFS_ASSIGN(const std::string target, place());
+    return file_under(target);
+  }
+
+ private:
+  Error moved_on() const {
+    return make_error(ErrorCode::changed, "organize " + printable(job_.path), "it is no longer in Incoming");
+  }
+
+  std::string unsorted(std::string_view name) const {
+    return join_path(tools_.branches.config.organize.unsorted, name);
+  }
+
+  Result<std::string> place() const {
+    const std::string& incoming = tools_.branches.config.incoming.path;
+    const std::string_view below = std::string_view(job_.path).substr(incoming.size() + 1);
+    const std::string_view name = base_name(job_.path);
+    switch (naming::file_role(below)) {
+      case naming::FileRole::video:
+        return layout_.place(naming::parse(below), name, extension_of(name));
+      case naming::FileRole::subtitle:
+      case naming::FileRole::artwork:
+      case naming::FileRole::nfo:
+        return place_beside_video(below, name);
+      case naming::FileRole::archive:
+      case naming::FileRole::sample:
+      case naming::FileRole::clutter:
+      case naming::FileRole::other:
+        return unsorted(name);
+    }
+    return unsorted(name);
+  }
+
+  Result<std::string> place_beside_video(std::string_view below, std::string_view name) const {
+    const std::string video = video_stem(name) + ".mkv";
+    const auto parsed = naming::parse(join_path(parent_path(below), video));
+    if (!naming::Layout::is_filed(parsed)) return unsorted(name);
+    MEDIAFS_ASSIGN(const std::string target, layout_.place(parsed, video, "mkv"));
+    auto placed = naming::place_companion(target, name, video);
+    if (!placed) return unsorted(name);
+    return placed;
+  }
+
+  Result<Renamed> rename_to(const std::string& from, const std::string& to) const {
+    MEDIAFS_TRY(check_path(to));
+    if (!tools_.branches.visible(to)) {
+      return make_error(ErrorCode::config, "organize " + printable(job_.path),
+                        "its place " + printable(to) + " is not in the library (correct [organize])");
+    }
+    MEDIAFS_TRY(mkdirs_at(tree_.get(), std::string(parent_path(to)), 0777));
+    crash_point("organize.before_rename");
+    if (renameat2(tree_.get(), from.c_str(), tree_.get(), to.c_str(), RENAME_NOREPLACE) == 0)
+      return Renamed::done;
+    const int saved = errno;
+    if (saved == EEXIST) return Renamed::taken;
+    if (saved == ENOENT && !stat_at(tree_.get(), from)) return Renamed::source_gone;
+    return errno_error(saved, "organize " + printable(from) + " to " + printable(to));
+  }
+
+  // To the first free one of `to`, "to (2)", "to (3)" …
+  Result<std::string> rename_to_free(const std::string& from, const std::string& to, int first) const {
+    for (int n = first; n < kMostVariants; n++) {
+      const std::string path = variant(to, n);
+      MEDIAFS_ASSIGN(const Renamed renamed, rename_to(from, path));
+      if (renamed == Renamed::done) return path;
+      if (renamed == Renamed::source_gone) return moved_on();
+    }
+    return make_error(ErrorCode::exists, "organize " + printable(from),
+                      "a thousand files have the name " + printable(to) + " (clear some of them away)");
+  }
+
+  Status file_under(const std::string& target) {
+    for (int turn = 0; turn < 3; turn++) {
+      MEDIAFS_ASSIGN(const Renamed renamed, rename_to(job_.path, target));
+      if (renamed == Renamed::done) return filed(target);
+      if (renamed == Renamed::source_gone) return moved_on();
+      MEDIAFS_ASSIGN(const bool again, resolve_conflict(target));
+      if (!again) return {};
+    }
+    return make_error(ErrorCode::busy, "organize " + printable(job_.path),
+                      "others want the same name just now");
+  }
+
+  // True: the name is free now, try again. False: the file went elsewhere.
+  Result<bool> resolve_conflict(const std::string& target) {
+    MEDIAFS_ASSIGN(const bool equal, same_content(target));
+    if (equal) {
+      log::info("an equal file is in the library already; the new one is removed",
+                {{"path", printable(target)}, {"job", job_.id}, {"from", printable(job_.path)}});
+      if (unlinkat(tree_.get(), job_.path.c_str(), 0) != 0 && errno != ENOENT) {
+        return errno_error(errno, "remove " + printable(job_.path));
+      }
+      return false;
+    }
+    const std::string& policy = tools_.branches.config.organize.on_conflict;
+    const bool in_unsorted = is_within(target, tools_.branches.config.organize.unsorted);
+    if (policy == "keep_both" || in_unsorted) {
+      MEDIAFS_ASSIGN(const std::string path, rename_to_free(job_.path, target, 2));
+      MEDIAFS_TRY(filed(path));
+      return false;
+    }
+    auto existing = stat_at(tree_.get(), target);
+    if (!existing) return true;
+    const bool better = policy == "replace" || (policy == "keep_better" &&
+                                                size_bytes_ > static_cast<std::uint64_t>(existing->st_size));
+    if (better) {  // the one that gives way is kept, too: nothing is overwritten
+      MEDIAFS_ASSIGN(const std::string aside, rename_to_free(target, unsorted(base_name(target)), 1));
+      log::info("gave way to a better file",
+                {{"path", printable(aside)}, {"job", job_.id}, {"from", printable(target)}});
+      return true;
+    }
+    MEDIAFS_ASSIGN(const std::string path, rename_to_free(job_.path, unsorted(base_name(job_.path)), 1));
+    MEDIAFS_TRY(filed(path));
+    return false;
+  }
+
+  // By checksum against the catalogue; without one there they count as different.
+  Result<bool> same_content(const std::string& target) const {
+    MEDIAFS_ASSIGN(const auto node, tools_.branches.catalogue->find(target));
+    if (!node || !node->checksum || node->size_bytes != size_bytes_) return false;
+    MEDIAFS_ASSIGN(auto fd, open_at(tree_.get(), job_.path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    MEDIAFS_ASSIGN(const auto sums, hash_fd(fd.get(), {}));
+    return sums.xxh128 == *node->checksum;
+  }
+
+  Status filed(const std::string& path) const {
+    crash_point("organize.after_rename");
+    log::info("filed", {{"path", printable(path)}, {"job", job_.id}, {"from", printable(job_.path)}});
+    return enqueue_hooks(tools_, "filed", path);
+  }
+
+  Tools& tools_;
+  const naming::Layout& layout_;
+  const tier::Job& job_;
+  Fd tree_;
+  std::uint64_t size_bytes_ = 0;
+};
+
+}  // namespace
+
+Result<Handler> organize_stage(Tools& tools) {
+  const auto& config = tools.branches.config.organize;
+  MEDIAFS_ASSIGN(
+      auto compiled,
+      naming::Layout::compile({.movies = config.movies, .shows = config.shows, .unsorted = config.unsorted}));
+  auto layout = std::make_shared<const naming::Layout>(std::move(compiled));
+  return Handler([&tools, layout](const tier::Job& job, std::stop_token) {
+    return Organizer(tools, *layout, job).run();
+  });
+}
+
+}  // namespace mediafs::pipeline

@@ -1,0 +1,54 @@
+// The stages: what a job of each kind does. One file each, stage_<name>.cpp.
+// Threads:    handlers are safe from any number of the stage's threads.
+// Borrows:    everything in Tools (outlives the workers).
+// Errors:     as pipeline/workers.h's retry_plan reads them: changed = nothing left to do, busy = later.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "common/config.h"
+#include "common/fd.h"
+#include "common/result.h"
+#include "pipeline/workers.h"
+#include "tier/mover.h"
+#include "tier/stream.h"
+
+namespace mediafs::pipeline {
+
+inline constexpr std::string_view kStageOrganize = "organize";
+inline constexpr std::string_view kStageHook = "hook";
+
+struct Tools {
+  tier::Branches& branches;
+  tier::Mover& mover;
+  tier::Streams* streams = nullptr;
+  // The tree as everybody sees it: the library is changed through it, so that whoever watches it sees that.
+  std::string tree;
+  std::uint64_t tree_device = 0;  // st_dev of the mounted tree; 0: don't check (tests without a mount)
+  std::function<void()> plan_eviction = {};  // something became evictable
+};
+
+// The tree's root, for *at() calls. offline while it isn't mounted: what is below an empty mount point is
+// nobody's.
+Result<Fd> open_tree(const Tools& tools);
+
+Result<Handler> organize_stage(Tools& tools);  // config: a template of [organize] is wrong
+Handler checksum_stage(Tools& tools);
+Handler upload_stage(Tools& tools);
+Handler evict_stage(Tools& tools);
+Handler relocate_stage(Tools& tools);
+Handler forget_stage(Tools& tools);
+Handler restat_stage(Tools& tools);
+Handler hook_stage(Tools& tools);
+
+// A file below Incoming has settled: its organize job, unless its name is one that [incoming] ignore leaves
+// alone.
+Status enqueue_arrival(Tools& tools, const std::string& path);
+bool ignored_in_incoming(const Config::Incoming& incoming, std::string_view path);
+
+// Jobs for each [[hook]] on `event`.
+Status enqueue_hooks(Tools& tools, std::string_view event, const std::string& path);
+
+}  // namespace mediafs::pipeline
