@@ -129,6 +129,12 @@ void mark_blocks(const Name& name, std::vector<bool>& marks, std::size_t start) 
 
 void join_phrases(Name& name) {
   for (std::size_t i = 0; i + 1 < name.size(); ++i) {
+    const std::string_view next = name.lower(i + 1);
+    const bool media = next == "cd" || next == "cds" || next == "dvds" || next == "discs";
+    if (media && name.tokens[i].digits && name.tokens[i].end - name.tokens[i].begin == 1) {  // "2 CD"
+      name.tokens[i].word |= kStrong;
+      name.tokens[i + 1].word |= kStrong;
+    }
     if (name.tokens[i].block != name.tokens[i + 1].block) continue;
     const Pair pair{name.lower(i), name.lower(i + 1)};
     if (std::find(kPairs.begin(), kPairs.end(), pair) == kPairs.end()) continue;

@@ -236,6 +236,7 @@ void merge(Numbers& total, const Numbers& found, std::size_t from, std::size_t t
       total.seasons = {*total.season, *found.season};
     }
     if (total.episodes.empty()) total.episodes = found.episodes;
+    if (total.absolute.empty()) total.absolute = found.absolute;
   }
   total.special |= found.special;
   total.disc |= found.disc;

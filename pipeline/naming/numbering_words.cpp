@@ -197,12 +197,14 @@ std::optional<std::size_t> ideographic(const Name& name, std::size_t i, Numbers&
   const auto starts = [&](std::string_view s) { return next.substr(0, s.size()) == s; };
   const int n = to_int(name.word(i));
   if (starts("季")) {
+    // The Latin title after the slash says it again.
+    if (name.text.find('/', name.tokens[i].end) != std::string::npos) return std::nullopt;
     out.season = n;
     return name.tokens[i].end;
   }
   const bool counter = starts("话") || starts("話") || starts("集") || starts("回");
   if (!counter) return std::nullopt;
-  out.episodes = {n};
+  out.absolute = {static_cast<double>(n)};
   return name.tokens[i].end;
 }
 

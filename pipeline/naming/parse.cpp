@@ -129,6 +129,7 @@ bool merge_folder(Parsed& p, const Release& own, const Release& folder) {
   if (f.title.empty()) return false;
   if (p.title.empty()) {
     adopt_show(p, f);
+    if (!p.season && f.kind == Kind::season) p.season = f.season;
     return true;
   }
   const std::string mine = squash(p.title);
@@ -188,7 +189,9 @@ Parsed parse(std::string_view whole) {
   bool decided = false;
   for (std::size_t i = 0; i < context.candidates.size() && !decided; ++i) {
     std::string_view folder_name = context.candidates[i];
-    Release folder = analyse(folder_name, false, {});
+    Hints plain;
+    plain.guess_numbers = own.garbage || own.evidence == 0;
+    Release folder = analyse(folder_name, false, plain);
     if (folder.garbage) continue;
     const bool folder_tells = folder.evidence >= 2;
     if (own.garbage || (own.evidence == 0 && folder_tells)) {

@@ -13,124 +13,6 @@ bool has(const Name& name, std::size_t i, std::uint32_t bits) {
   return (name.tokens[i].word & bits) != 0;
 }
 
-bool is_site(std::string_view lower) {
-  static constexpr std::string_view kEndings[] = {".com", ".org",  ".net", ".tv", ".to", ".tc",
-                                                  ".ru",  ".info", ".cc",  ".pl", ".io", ".me"};
-  if (lower.substr(0, 4) == "www.") return true;
-  return std::any_of(std::begin(kEndings), std::end(kEndings), [&](std::string_view e) {
-    return lower.size() > e.size() && lower.substr(lower.size() - e.size()) == e;
-  });
-}
-
-std::string_view trimmed(std::string_view s) {
-  while (!s.empty() && (s.front() == ' ' || s.front() == '_')) s.remove_prefix(1);
-  while (!s.empty() && (s.back() == ' ' || s.back() == '_')) s.remove_suffix(1);
-  return s;
-}
-
-// "www.site.org - Name", "From [ www.site.com ] - Name", "[site.com].Name"
-std::string_view without_site(std::string_view text) {
-  std::string_view rest = text;
-  if (ascii_lower(rest.substr(0, 5)) == "from ") rest.remove_prefix(5);
-  if (!rest.empty() && (rest.front() == '[' || rest.front() == '{')) {
-    const std::size_t close = rest.find_first_of("]}");
-    if (close == rest.npos || !is_site(ascii_lower(trimmed(rest.substr(1, close - 1))))) return text;
-    rest.remove_prefix(close + 1);
-    while (!rest.empty() && std::string_view(" -._").find(rest.front()) != rest.npos) rest.remove_prefix(1);
-    return rest.empty() ? text : rest;
-  }
-  const std::size_t space = rest.find(" - ");
-  if (space != rest.npos && rest.substr(0, space).find(' ') == rest.npos &&
-      is_site(ascii_lower(rest.substr(0, space)))) {
-    return rest.substr(space + 3);
-  }
-  return text;
-}
-
-// All-lower scene files carry their group in front: "grp-some.film.2016.1080p.bluray.x264".
-std::size_t leading_group(const Name& name) {
-  if (name.size() < 5 || name.tokens[1].gap != kGapDash || name.tokens[0].digits || name.tokens[0].word != 0)
-    return 0;
-  const std::string_view first = name.word(0);
-  if (std::any_of(name.text.begin(), name.text.end(), is_upper) || first.size() < 2 || first.size() > 8)
-    return 0;
-  bool technical = false;
-  for (std::size_t i = 2; i < name.size(); ++i) {
-    if (name.tokens[i].gap != kGapDot) return 0;
-    technical |= has(name, i, kStrong) || is_year(name, i);
-  }
-  return technical ? 1 : 0;
-}
-
-// Where the title may begin: after [group] blocks, a group, a run of technical words, "(1)".
-std::size_t find_start(Release& r) {
-  const Name& n = r.name;
-  std::size_t i = 0;
-  bool technical_only = true;
-  while (i < n.size() && n.tokens[i].bracket == '[') {
-    const int block = n.tokens[i].block;
-    std::size_t end = i;
-    bool technical = false;
-    while (end < n.size() && n.tokens[end].bracket && n.tokens[end].block >= block &&
-           n.tokens[end].bracket == '[') {
-      if (n.tokens[end].block != block && (n.tokens[end].gap & kGapClose)) break;
-      technical |= has(n, end, kStrong);
-      ++end;
-    }
-    if (end >= n.size()) break;
-    if (!technical) technical_only = false;
-    // Everything in brackets, as Chinese groups write: only the first is the group.
-    if (n.tokens[end].bracket == '[' && i > 0) break;
-    i = end;
-    if (n.tokens[end].bracket == '[' && !technical) {
-      const std::size_t rest = static_cast<std::size_t>(
-          std::count_if(n.tokens.begin() + static_cast<std::ptrdiff_t>(end), n.tokens.end(),
-                        [](const Token& t) { return t.bracket == 0; }));
-      if (rest == 0) break;
-    }
-  }
-  r.fansub = i > 0 && !technical_only;
-  if (i >= n.size()) i = 0;
-  if (i == 0) i = leading_group(n);
-  std::size_t run = i;
-  while (run < n.size() && n.tokens[run].bracket == 0 && has(n, run, kStrong | kWeak)) ++run;
-  if (run > i && run < n.size() && (n.tokens[run].gap & (kGapColon | kGapDash)) &&
-      (n.tokens[run].gap & kGapSpace))
-    i = run;
-  if (i + 1 < n.size() && n.tokens[i].bracket == '(' && n.tokens[i].digits &&
-      (n.tokens[i + 1].gap & kGapClose))
-    ++i;
-  return i;
-}
-
-// In "[Group][标题][Title][12]" the title is the first block with Latin words, or the first at all.
-void choose_block(Release& r) {
-  Name& n = r.name;
-  const bool boxed = n.tokens[r.start].bracket == '[' && r.start > 0;
-  if (!boxed) return;
-  std::size_t fallback = kNoToken;
-  for (std::size_t i = r.start; i < n.size();) {
-    const int block = n.tokens[i].block;
-    std::size_t end = i;
-    bool latin = false, usable = n.tokens[i].bracket == '[';
-    while (end < n.size() && n.tokens[end].block == block) {
-      const std::string_view w = n.word(end);
-      latin |= w.size() >= 2 && is_alpha(w[0]) && is_alpha(w[1]) && !has(n, end, kStrong | kWeak | kLanguage);
-      usable = usable && !has(n, end, kStrong);
-      ++end;
-    }
-    usable = usable && !(end - i == 1 && n.tokens[i].digits);
-    if (usable && latin) {
-      r.start = i;
-      return;
-    }
-    // A two-ideograph block is a label (国漫), not a title.
-    if (usable && fallback == kNoToken && n.tokens[end - 1].end - n.tokens[i].begin > 8) fallback = i;
-    i = std::max(end, i + 1);
-  }
-  if (fallback != kNoToken) r.start = fallback;
-}
-
 void skip_leading_date(Release& r) {
   Date date;
   const auto end = match_date(r.name, r.start, date);
@@ -154,7 +36,7 @@ void find_year(Release& r) {
   for (std::size_t i = r.start; i < n.size(); ++i) {
     if (!is_year(n, i)) continue;
     const bool numbered = i >= r.numbers.first && i < r.numbers.last;
-    if (numbered) continue;
+    if (numbered && !n.tokens[i].bracket) continue;
     const bool closed = (n.gap_after(i) & kGapClose) != 0;
     if (n.tokens[i].bracket && closed && (i > r.start || n.size() == 1)) {
       r.year_token = i;
@@ -168,56 +50,6 @@ void find_year(Release& r) {
     }
   }
   if (plain != kNoToken) r.year_token = plain;
-}
-
-// A "(…)" ends a film's title when only technical words follow it.
-bool closing_parenthesis(const Release& r, std::size_t i) {
-  const Name& n = r.name;
-  if (n.tokens[i].bracket != '(' || !(n.tokens[i].gap & kGapOpen)) return false;
-  std::size_t end = i;
-  while (end < n.size() && n.tokens[end].block == n.tokens[i].block) ++end;
-  if (r.marks[i] || (r.year_token && *r.year_token >= i && *r.year_token < end)) return true;
-  if (r.numbers.has_episode() || r.numbers.season) return false;
-  return end >= n.size() || r.marks[end] || (r.year_token && *r.year_token == end) ||
-         (n.tokens[end].gap & kGapOpen);
-}
-
-std::size_t find_title_end(const Release& r) {
-  const Name& n = r.name;
-  const std::size_t numbered = r.numbers.first == kNoToken ? n.size() : r.numbers.first;
-  for (std::size_t i = r.start; i < n.size(); ++i) {
-    if (i == numbered) return i;
-    if (i == r.start) continue;
-    if (r.year_token == i && (i >= r.start)) return i;
-    if (r.marks[i]) return i;
-    const Token& t = n.tokens[i];
-    const bool new_block = t.block != n.tokens[r.start].block;
-    if (new_block && (t.gap & kGapOpen) && (t.bracket == '[' || t.bracket == '{')) return i;
-    if (n.tokens[r.start].bracket == '[' && new_block) return i;
-    if (closing_parenthesis(r, i) && t.gap != kGapOpen) return i;
-    if (closing_parenthesis(r, i) && !(r.numbers.has_episode())) return i;
-  }
-  return n.size();
-}
-
-// "-x09-" (bonus) and "-f21-" (film of a series) between dashes.
-void find_film_marks(Release& r, std::size_t& end) {
-  const Name& n = r.name;
-  for (std::size_t i = r.start + 1; i + 1 < n.size(); ++i) {
-    const std::string_view w = n.lower(i);
-    if (w.size() != 3 || !all_digits(w.substr(1)) || !(n.tokens[i].gap & kGapDash) ||
-        !(n.tokens[i + 1].gap & kGapDash))
-      continue;
-    if (w[0] == 'x') {
-      r.parsed.extra = true;
-      end = std::min(end, i);
-      return;
-    }
-    if (w[0] == 'f') {
-      r.start = i + 1;
-      return;
-    }
-  }
 }
 
 void read_part(Release& r) {
@@ -255,35 +87,6 @@ void read_part(Release& r) {
     // With its year the part is part of a film's name: Kill Bill Part 2 (2004).
     if (in_title && !r.year_token) r.title_end = i;
   }
-}
-
-std::size_t text_end(const Release& r, std::size_t from) {
-  const Name& n = r.name;
-  for (std::size_t i = from; i < n.size(); ++i) {
-    if (r.marks[i]) return i;
-    if ((n.tokens[i].gap & kGapOpen) && (n.tokens[i].bracket == '[' || n.tokens[i].bracket == '{')) return i;
-    if ((n.tokens[i].gap & kGapOpen) && n.tokens[i].bracket == '(') {
-      std::size_t end = i;
-      while (end < n.size() && n.tokens[end].block == n.tokens[i].block) ++end;
-      if (end >= n.size() || r.marks[end] || r.marks[i]) return i;
-    }
-    if (r.year_token == i && i == from) return i;
-  }
-  return n.size();
-}
-
-void read_episode_title(Release& r) {
-  const Name& n = r.name;
-  std::size_t from = r.numbers.last;
-  while (from < n.size() && r.year_token == from) ++from;
-  std::size_t end = text_end(r, from);
-  for (std::size_t i = from; i < end; ++i) {
-    const std::string_view w = n.lower(i);
-    const bool part =
-        (w == "part" && i + 1 < n.size()) || (w.size() == 5 && w.substr(0, 4) == "part" && is_digit(w[4]));
-    if (part && r.numbers.part) end = i;
-  }
-  r.parsed.episode_title = text_between(n, from, end);
 }
 
 void read_ids(Release& r) {
@@ -406,11 +209,31 @@ void fill(Release& r, bool special, bool has_extension) {
     p.kind = Kind::movie;
 }
 
+// "003. Show - Title": the number stands before both.
+void split_show_from_title(Release& r) {
+  for (std::size_t i = r.start + 1; i < r.title_end; ++i) {
+    const Gap gap = r.name.tokens[i].gap;
+    if (!(gap & kGapDash) || !(gap & (kGapSpace | kGapDot | kGapUnder))) continue;
+    r.title_end = i;
+    r.numbers.last = i;
+    return;
+  }
+  r.numbers.last = r.title_end;
+}
+
+// Chinese groups write "标题 _ Title" as well as "标题 / Title".
+std::string slash_titles(std::string text) {
+  const std::size_t bar = text.find(" _ ");
+  const auto high = [](char c) { return (static_cast<unsigned char>(c) & 0x80U) != 0; };
+  if (bar != std::string::npos && std::any_of(text.begin(), text.end(), high)) text[bar + 1] = '/';
+  return text;
+}
+
 }  // namespace
 
 Release analyse(std::string_view raw, bool has_extension, const Hints& hints) {
   Release r;
-  std::string text = tidy(raw);
+  const std::string text = slash_titles(tidy(raw));
   r.name = tokenize(std::string(without_site(text)));
   if (looks_reversed(r.name)) r.name = tokenize(reversed(text));
   if (is_garbage(r.name)) {
@@ -430,7 +253,7 @@ Release analyse(std::string_view raw, bool has_extension, const Hints& hints) {
   bool special = false;
   if (r.numbers.episodes.empty() && !(r.numbers.date && r.numbers.first != kNoToken)) {
     const bool season_pack = r.numbers.season && r.numbers.first != kNoToken;
-    if (!season_pack) find_bare_numbers(r, hints);
+    if (!season_pack && hints.guess_numbers) find_bare_numbers(r, hints);
   }
   find_year(r);
   if (!r.numbers.any()) special = special_word_ends_title(r) || special_after_year(r);
@@ -445,6 +268,7 @@ Release analyse(std::string_view raw, bool has_extension, const Hints& hints) {
       r.start = r.numbers.last;
       r.numbers.first = kNoToken;
       r.title_end = find_title_end(r);
+      split_show_from_title(r);
       r.numbers.first = 0;
     } else {
       r.title_end = r.start;

@@ -26,6 +26,7 @@ struct Hints {
   bool movies = false;
   bool shows = false;
   std::optional<int> season;
+  bool guess_numbers = true;  // numbers without a marker may be episodes
 };
 
 struct Numbers {
@@ -83,6 +84,16 @@ std::optional<std::size_t> match_worded(const Name& name, std::size_t token, Num
 void find_numbers(Release& release);
 // numbering_bare.cpp: numbers without a marker.
 void find_bare_numbers(Release& release, const Hints& hints);
+
+// start.cpp
+std::string_view without_site(std::string_view text);
+std::size_t find_start(Release& release);
+void choose_block(Release& release);
+
+// edges.cpp
+std::size_t find_title_end(Release& release);
+void find_film_marks(Release& release, std::size_t& end);
+void read_episode_title(Release& release);
 
 // title.cpp
 std::string clean_text(std::string_view text);

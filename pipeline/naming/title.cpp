@@ -58,13 +58,12 @@ bool has_ideograph(std::string_view s) {
 // Of two titles in one name the one in Latin letters if the other is in ideographs, else the first.
 std::string_view pick_alternative(std::string_view s) {
   for (const std::string_view sep :
-       {std::string_view(" / "), std::string_view("/"), std::string_view(" _ "), std::string_view(" | ")}) {
+       {std::string_view(" / "), std::string_view("/"), std::string_view(" | ")}) {
     const std::size_t cut = s.find(sep);
     if (cut == s.npos || cut == 0) continue;
     const std::string_view first = s.substr(0, cut);
     const std::string_view second = s.substr(cut + sep.size());
     if (sep == "/" && !has_ideograph(s)) continue;
-    if (sep == " _ " && !has_ideograph(s)) continue;
     if (has_ideograph(first) && has_latin(second) && !has_ideograph(second)) return second;
     return first;
   }

@@ -44,9 +44,10 @@ constexpr Words kWords[] = {
      "scenes open "
      "matte half convert proof full screener int subtitles subtitle hardsub censored"},
     {kWeak | kTrailing, "proper repack rerip subbed subs subpack dirfix"},
-    {kWeak | kSubtitled, "vostfr vost subfrench fansub subesp fastsub vosta"},
+    {kStrong | kSubtitled, "vostfr vost subfrench subesp vosta subita"},
+    {kWeak, "fansub fastsub"},
     {kWeak | kLanguage,
-     "english eng french fre fra truefrench vff vfq vfi vf vo vof german ger deu deutsch spanish spa esp "
+     "english eng french fre fra fr truefrench vff vfq vfi vf vo vof german ger deu deutsch spanish spa esp "
      "espanol "
      "castellano latino italian ita italiano russian rus portuguese por ptbr dutch nld dutch flemish swedish "
      "swe norwegian nor danish dan finnish fin polish pol plsub pldub czech cze hungarian hun turkish tur "
