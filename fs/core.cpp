@@ -1,0 +1,98 @@
+#include "fs/core.h"
+
+#include <fcntl.h>
+
+namespace mediafs::fs {
+namespace {
+
+// No errno is negative: these never leave the process.
+constexpr int kNeedsBase = -100;
+
+}  // namespace
+
+Error needs(Level level) {
+  Error error{ErrorCode::internal, "must move to another thread"};
+  error.sys_errno = kNeedsBase - static_cast<int>(level);
+  return error;
+}
+
+std::optional<Level> needed(const Error& error) noexcept {
+  if (error.sys_errno > kNeedsBase) return std::nullopt;
+  return static_cast<Level>(kNeedsBase - error.sys_errno);
+}
+
+Core::Core(Options options)
+    : b(options.branches),
+      streams(options.streams),
+      mover(options.mover),
+      vault_deadline(options.vault_deadline),
+      space_limit(options.space_limit),
+      control(*options.branches.catalogue, std::move(options.status_json), std::move(options.jobs_json)),
+      block_(std::make_unique<Pool>(Pool::Options{.name = "fs-block", .threads = 32, .queue_limit = 4096})),
+      vault_(std::make_unique<Pool>(Pool::Options{.name = "fs-vault", .threads = 32, .queue_limit = 4096})),
+      fetch_(std::make_unique<Pool>(Pool::Options{.name = "fs-fetch", .threads = 8, .queue_limit = 4096})),
+      space_(std::make_unique<Pool>(Pool::Options{.name = "fs-space", .threads = 32, .queue_limit = 4096})) {}
+
+Result<std::unique_ptr<Core>> Core::create(Options options) {
+  std::unique_ptr<Core> core(new Core(std::move(options)));
+  // Branches' own descriptor may be an O_PATH one, which can neither be listed nor synced.
+  MEDIAFS_ASSIGN(core->local_root, open_at(core->b.local_root.get(), ".", O_RDONLY | O_DIRECTORY));
+  MEDIAFS_ASSIGN(const struct stat st, stat_fd(core->local_root.get()));
+  core->local_device = st.st_dev;
+  const Config::Share& share = core->b.config.share;
+  if (!share.path.empty()) {
+    core->share = std::make_unique<ShareBranch>(
+        ShareBranch::Options{.path = share.path, .marker = share.marker, .timeout = share.timeout});
+    core->share->wait_until_probed();
+  }
+  return core;
+}
+
+Core::~Core() {
+  shut_down();
+}
+
+void Core::shut_down() {
+  ending_.request_stop();
+  // In this order: a task of an earlier pool may submit to a later one.
+  block_.reset();
+  vault_.reset();
+  fetch_.reset();
+  space_.reset();
+  files.clear();
+  dirs.clear();
+}
+
+Pool* Core::pool(Level level) {
+  switch (level) {
+    case Level::now:
+    case Level::block:
+      return block_.get();
+    case Level::vault:
+      return vault_.get();
+    case Level::fetch:
+      return fetch_.get();
+    case Level::space:
+      return space_.get();
+  }
+  return block_.get();
+}
+
+Result<tier::Claims::Claim> Core::claim(std::vector<std::string> paths, const May& may) {
+  if (may.level != Level::now) return b.claims->claim(std::move(paths));
+  auto claimed = b.claims->claim(std::move(paths), std::chrono::milliseconds(0));
+  if (!claimed && claimed.error().code == ErrorCode::busy) return needs(Level::block);
+  return claimed;
+}
+
+Result<std::string> Core::path_of(NodeId node) const {
+  if (auto path = nodes.path(node)) return std::move(*path);
+  return make_error(ErrorCode::not_found, "path of a removed file");
+}
+
+Result<std::string> Core::path_of(NodeId parent, const std::string& name) const {
+  if (auto path = nodes.child_path(parent, name)) return std::move(*path);
+  return make_error(ErrorCode::not_found, "path below a removed directory");
+}
+
+}  // namespace mediafs::fs

@@ -1,0 +1,176 @@
+// What the operation families share: the branches as one tree, the tables, and the pools that slow work moves to.
+// Threads:    safe from any thread. What takes a May answers needs_*() instead of blocking where it may not.
+// Borrows:    Branches, Streams, Mover (they outlive it).
+// Invariants: (1) a body answers needs_*() before its first change, so that it can start over on a pool's thread.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/pool.h"
+#include "fs/control_files.h"
+#include "fs/handle_table.h"
+#include "fs/node_table.h"
+#include "fs/reply.h"
+#include "fs/share_branch.h"
+#include "fs/tree.h"
+#include "tier/mover.h"
+#include "tier/stream.h"
+
+namespace mediafs::fs {
+
+inline constexpr double kEntryTimeout_s = 1;
+inline constexpr double kAttrTimeout_s = 1;
+
+// How far a body may go on the thread that it runs on.
+enum class Level : std::uint8_t {
+  now,    // a FUSE thread: memory, local disk, catalogue reads and short commits
+  block,  // the share, claims, leases
+  vault,  // bytes of vault files
+  fetch,  // whole files from the vault
+  space,  // waiting for eviction
+};
+struct May {
+  Level level = Level::now;
+  std::stop_token stop = {};  // the caller was interrupted, or the mount ends
+};
+Error needs(Level level);
+std::optional<Level> needed(const Error& error) noexcept;  // set for what needs() made
+
+class VaultReader;
+
+struct FileHandle {
+  NodeId node = 0;
+  Branch branch = Branch::none;
+  int flags = 0;
+  Fd fd;                                     // local
+  std::shared_ptr<ShareBranch::File> share;  // share
+  std::shared_ptr<VaultReader> vault;        // vault
+  std::shared_ptr<const std::string> text;   // control
+};
+
+struct DirItem {
+  std::string name;
+  mode_t type = 0;
+  std::uint64_t inode = 0;
+  Branch branch = Branch::none;
+};
+struct DirHandle {
+  NodeId node = 0;
+  Mutex mutex;
+  std::shared_ptr<const std::vector<DirItem>> items GUARDED_BY(mutex);
+};
+
+struct Found {
+  Branch branch = Branch::none;
+  struct stat st {};
+  std::optional<tier::Node> row;  // where it was asked for: always on the vault branch
+};
+
+class Core {
+ public:
+  struct Options {
+    tier::Branches& branches;
+    tier::Streams* streams;
+    tier::Mover* mover;
+    std::function<std::string()> status_json, jobs_json;
+    std::chrono::milliseconds vault_deadline;
+    std::chrono::milliseconds space_limit;
+  };
+  static Result<std::unique_ptr<Core>> create(Options options);
+  ~Core();
+  void shut_down();  // ends what waits, answers what is under way; no request may follow
+
+  // --- the union (union.cpp)
+  // Where a path stands: local, share, vault. not_found; offline where only the sick share, `last` seen, could say.
+  Result<Found> resolve(const std::string& path, const May& may, Branch last = Branch::none);
+  Result<Found> resolve_vault(const std::string& path);
+  Result<std::vector<DirItem>> list(const std::string& path, const May& may);
+  // The directory `path` on local, made with the other branches' attributes where only they have it.
+  Status ensure_local_directory(const std::string& path, const May& may);
+  // Brings a vault-only file to the SSD.
+  Status fetch(const std::string& path, const May& may);
+  Result<tier::Claims::Claim> claim(std::vector<std::string> paths, const May& may);
+  Result<std::string> path_of(NodeId node) const;  // stale: it has no name any more
+  Result<std::string> path_of(NodeId parent, const std::string& name) const;
+  bool is_control(std::string_view path) const { return b.is_state(path); }
+  bool share_usable() const { return share && share->usable(); }
+
+  // --- answers
+  // The node of what stands at (parent, name), with one lookup for the kernel; the caller sends it or forgets it.
+  Result<fuse_entry_param> entry(NodeId parent, const std::string& name, const std::string& path,
+                                 Found found);
+  Result<fuse_entry_param> new_entry(NodeId parent, const std::string& name,
+                                     const std::string& path);  // local
+  Result<struct stat> attributes(NodeId node, std::shared_ptr<FileHandle> handle, const May& may);
+  std::uint64_t shown_inode(NodeId node, const std::string& path, const Found& found);
+
+  // --- running a request: `body` on this thread, and over again on a pool's where it says that it must.
+  // body: Result<T>(const May&); done: void(R&, T) or void(R&) for Status.
+  template <class R, class Body, class Done>
+  void serve(R reply, Body body, Done done) {
+    auto result = body(May{});
+    if (!result) {
+      if (auto level = needed(result.error())) {
+        return move_on(*level, std::make_shared<R>(std::move(reply)), std::move(body), std::move(done));
+      }
+      return reply.fail(result.error());
+    }
+    finish(reply, std::move(result), done);
+  }
+
+  tier::Branches& b;
+  tier::Streams* const streams;
+  tier::Mover* const mover;
+  const std::chrono::milliseconds vault_deadline;
+  const std::chrono::milliseconds space_limit;
+  Fd local_root;
+  dev_t local_device = 0;
+  std::unique_ptr<ShareBranch> share;
+  NodeTable nodes;
+  HandleTable<FileHandle> files;
+  HandleTable<DirHandle> dirs;
+  ControlFiles control;
+
+ private:
+  explicit Core(Options options);
+  Pool* pool(Level level);
+
+  template <class R, class T, class Done>
+  static void finish(R& reply, T result, Done& done) {
+    if constexpr (std::is_same_v<T, Status>) {
+      done(reply);
+    } else {
+      done(reply, std::move(*result));
+    }
+  }
+
+  template <class R, class Body, class Done>
+  void move_on(Level level, std::shared_ptr<R> reply, Body body, Done done) {
+    auto task = [this, level, reply, body, done]() mutable {
+      std::stop_source interrupt = reply->interrupt();
+      std::stop_callback on_end(ending_.get_token(), [&interrupt] { interrupt.request_stop(); });
+      auto result = body(May{level, interrupt.get_token()});
+      if (!result) {
+        if (auto next = needed(result.error()); next && *next > level) {
+          return move_on(*next, reply, std::move(body), std::move(done));
+        }
+        return reply->fail(result.error());
+      }
+      finish(*reply, std::move(result), done);
+    };
+    if (auto submitted = pool(level)->submit(std::move(task)); !submitted) reply->fail(submitted.error());
+  }
+
+  std::stop_source ending_;
+  std::unique_ptr<Pool> block_, vault_, fetch_, space_;
+};
+
+}  // namespace mediafs::fs

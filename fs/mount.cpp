@@ -1,0 +1,259 @@
+#include "fs/mount.h"
+
+#include <fuse_lowlevel.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <deque>
+#include <fstream>
+#include <thread>
+
+#include "common/log.h"
+#include "common/path.h"
+#include "fs/core.h"
+#include "fs/mountpoint.h"
+#include "fs/ops.h"
+
+namespace mediafs::fs {
+namespace {
+
+constexpr std::size_t kMaxInvalidations = 65536;
+constexpr std::chrono::milliseconds kNudgeEvery{50};
+
+// libfuse prints why a mount failed; that text is the error's cause.
+thread_local std::string last_fuse_message;
+
+void on_fuse_log(fuse_log_level level, const char* format, va_list arguments) {
+  char line[512];
+  std::vsnprintf(line, sizeof line, format, arguments);
+  last_fuse_message = line;
+  while (!last_fuse_message.empty() && last_fuse_message.back() == '\n') last_fuse_message.pop_back();
+  if (level <= FUSE_LOG_ERR) log::warning("libfuse", {{"message", last_fuse_message}});
+}
+
+// Ends the loop's wait: libfuse before 3.17 does not notice by itself that it was told to exit.
+int nudge_signal() {
+  return SIGRTMIN + 5;
+}
+void on_nudge(int) {}
+
+void install_nudge() {
+  struct sigaction action {};
+  action.sa_handler = on_nudge;  // without SA_RESTART: that is the point
+  sigaction(nudge_signal(), &action, nullptr);
+}
+
+class Arguments {
+ public:
+  explicit Arguments(bool allow_other) {
+    fuse_opt_add_arg(&args_, "mediafs");
+    fuse_opt_add_arg(&args_, "-ofsname=mediafs,subtype=mediafs,default_permissions");
+    if (allow_other) fuse_opt_add_arg(&args_, "-oallow_other");
+  }
+  ~Arguments() { fuse_opt_free_args(&args_); }
+  Arguments(const Arguments&) = delete;
+  Arguments& operator=(const Arguments&) = delete;
+  fuse_args* get() { return &args_; }
+
+ private:
+  fuse_args args_ = FUSE_ARGS_INIT(0, nullptr);
+};
+
+}  // namespace
+
+struct Mount::Impl {
+  explicit Impl(unsigned thread_count) : threads(thread_count) {}
+  ~Impl();
+
+  const unsigned threads;
+  std::string mountpoint;
+  std::unique_ptr<Core> core;
+  fuse_lowlevel_ops operations{};
+  fuse_session* session = nullptr;
+  bool mounted = false;
+
+  Mutex mutex;
+  CondVar changed;
+  bool running GUARDED_BY(mutex) = false;
+  bool stopping GUARDED_BY(mutex) = false;
+  pthread_t runner GUARDED_BY(mutex){};
+  std::deque<std::string> invalid GUARDED_BY(mutex);
+  std::jthread invalidator;
+
+  void invalidate_queued(const std::stop_token& stop) noexcept;
+  void invalidate_now(const std::string& path);
+  bool connection_ended() const;
+  void end_session();
+};
+
+bool Mount::Impl::connection_ended() const {
+  struct pollfd device = {.fd = fuse_session_fd(session), .events = 0, .revents = 0};
+  return poll(&device, 1, 0) == 1 && (device.revents & POLLERR) != 0;
+}
+
+// The kernel's side is told from here alone: within a handler it may wait for that very handler.
+void Mount::Impl::invalidate_queued(const std::stop_token& stop) noexcept {
+  std::stop_callback on_stop(stop, [this] {
+    MutexLock lock(mutex);
+    changed.notify_all();
+  });
+  MutexLock lock(mutex);
+  while (!stop.stop_requested()) {
+    if (invalid.empty()) {
+      changed.wait(mutex);
+      continue;
+    }
+    const std::string path = std::move(invalid.front());
+    invalid.pop_front();
+    lock.unlock();
+    invalidate_now(path);
+    lock.lock();
+  }
+}
+
+void Mount::Impl::invalidate_now(const std::string& path) {
+  const auto parent = core->nodes.find(parent_path(path));
+  if (!parent) return;  // the kernel knows nothing there
+  const std::string name(base_name(path));
+  const auto node = core->nodes.find(*parent, name);
+  if (node) fuse_lowlevel_notify_inval_inode(session, *node, 0, 0);
+  fuse_lowlevel_notify_inval_entry(session, *parent, name.c_str(), name.size());
+  fuse_lowlevel_notify_inval_inode(session, *parent, 0, 0);
+}
+
+void Mount::Impl::end_session() {
+  if (session == nullptr) return;
+  if (invalidator.joinable()) {
+    invalidator.request_stop();
+    invalidator.join();
+  }
+  core->shut_down();
+  // Lazily, so that open files do not keep the mount point; what lies beneath it is not ours to unmount.
+  if (mounted && !connection_ended()) {
+    if (auto detached = detach_mount(mountpoint); !detached && detached.error().sys_errno != EINVAL) {
+      log::warning("can't unmount", detached.error(), {{"path", printable(mountpoint)}});
+    }
+  }
+  // Once the connection has ended this frees what fuse_session_mount made; before, it would unmount by name.
+  if (mounted && connection_ended()) fuse_session_unmount(session);
+  fuse_session_destroy(session);  // closes the device: the kernel ends what is still open
+  session = nullptr;
+}
+
+Mount::Impl::~Impl() {
+  end_session();
+}
+
+Mount::Mount(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Mount::~Mount() = default;
+
+Result<std::unique_ptr<Mount>> Mount::create(Options options) {
+  MEDIAFS_TRY(check_fuse(options.allow_other));
+  MEDIAFS_ASSIGN(std::string place,
+                 prepare_mountpoint(options.mountpoint, options.branches.config.local.path));
+  auto impl = std::make_unique<Impl>(options.threads);
+  impl->mountpoint = place;
+  MEDIAFS_ASSIGN(impl->core, Core::create({.branches = options.branches,
+                                           .streams = options.streams,
+                                           .mover = options.mover,
+                                           .status_json = std::move(options.status_json),
+                                           .jobs_json = std::move(options.jobs_json),
+                                           .vault_deadline = options.vault_deadline,
+                                           .space_limit = options.space_limit}));
+  fuse_set_log_func(on_fuse_log);
+  impl->operations = make_operations(impl->core->share != nullptr);
+  Arguments arguments(options.allow_other);
+  impl->session =
+      fuse_session_new(arguments.get(), &impl->operations, sizeof impl->operations, impl->core.get());
+  if (impl->session == nullptr) return make_error(ErrorCode::internal, "mount " + place, last_fuse_message);
+  last_fuse_message.clear();
+  errno = 0;
+  if (fuse_session_mount(impl->session, place.c_str()) != 0) {
+    const int saved = errno;
+    Error error = errno_error(saved != 0 ? saved : EIO, "mount " + printable(place));
+    if (!last_fuse_message.empty()) error.cause = last_fuse_message;
+    if (geteuid() == 0 && (saved == EPERM || saved == EACCES)) {
+      error.cause += " (root lacks CAP_SYS_ADMIN here: in a container start it with --cap-add SYS_ADMIN)";
+    } else if (geteuid() != 0) {
+      error.cause += " (the mount point must belong to this user; or run as root)";
+    }
+    return error;
+  }
+  impl->mounted = true;
+  Impl* raw = impl.get();
+  impl->invalidator = std::jthread([raw](const std::stop_token& stop) { raw->invalidate_queued(stop); });
+  return std::unique_ptr<Mount>(new Mount(std::move(impl)));
+}
+
+Status Mount::run() {
+  Impl& m = *impl_;
+  install_nudge();
+  {
+    MutexLock lock(m.mutex);
+    if (m.stopping) return {};
+    m.running = true;
+    m.runner = pthread_self();
+  }
+  fuse_loop_config* config = fuse_loop_cfg_create();
+  fuse_loop_cfg_set_clone_fd(config, 1);
+  fuse_loop_cfg_set_max_threads(config, m.threads);
+  fuse_loop_cfg_set_idle_threads(config, m.threads);
+  const int outcome = fuse_session_loop_mt(m.session, config);
+  fuse_loop_cfg_destroy(config);
+  bool asked = false;
+  {
+    MutexLock lock(m.mutex);
+    m.running = false;
+    asked = m.stopping;
+    m.changed.notify_all();
+  }
+  m.end_session();
+  if (outcome >= 0 || asked) return {};
+  return errno_error(-outcome, "serve " + printable(m.mountpoint));
+}
+
+void Mount::stop() {
+  Impl& m = *impl_;
+  MutexLock lock(m.mutex);
+  if (m.stopping) return;
+  m.stopping = true;
+  if (!m.running) return;
+  lock.unlock();
+  if (auto detached = detach_mount(m.mountpoint); !detached && detached.error().sys_errno != EINVAL) {
+    log::warning("can't unmount", detached.error(), {{"path", printable(m.mountpoint)}});
+  }
+  lock.lock();
+  if (m.running) fuse_session_exit(m.session);
+  while (m.running) {
+    pthread_kill(m.runner, nudge_signal());
+    m.changed.wait_for(m.mutex, kNudgeEvery);
+  }
+}
+
+void Mount::invalidate(std::string_view path) {
+  if (path.empty()) return;
+  MutexLock lock(impl_->mutex);
+  // Beyond this the short timeouts do the work.
+  if (impl_->invalid.size() >= kMaxInvalidations) return;
+  impl_->invalid.emplace_back(path);
+  impl_->changed.notify_all();
+}
+
+std::uint64_t Mount::open_count(std::string_view path) const {
+  const auto node = impl_->core->nodes.find(path);
+  return node ? impl_->core->nodes.open_count(*node) : 0;
+}
+
+const std::string& Mount::mountpoint() const {
+  return impl_->mountpoint;
+}
+
+}  // namespace mediafs::fs

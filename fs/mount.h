@@ -1,0 +1,58 @@
+// The mount: one tree over the branches, served through FUSE.
+// Threads:    create() and run() on one thread; run() blocks and starts its own threads. stop(), invalidate() and
+//             open_count() from any thread.
+// Owns:       the session and the mount. Borrows Branches, Streams, Mover and what the functions use (outlive it).
+// Errors:     create(): what stands in the way, with the mount point and what to do about it.
+// Invariants: (1) each request is answered exactly once, those under way too when the mount ends; (2) nothing of what
+//             a sick share or vault does keeps a request waiting that does not need it.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "common/result.h"
+#include "tier/mover.h"
+#include "tier/stream.h"
+
+namespace mediafs::fs {
+
+class Mount {
+ public:
+  struct Options {
+    tier::Branches& branches;
+    tier::Streams* streams = nullptr;  // nullptr: no vault
+    tier::Mover* mover = nullptr;      // nullptr: no vault
+    std::string mountpoint;
+    bool allow_other = true;
+    unsigned threads = 10;
+    std::function<std::string()> status_json = {}, jobs_json = {};  // the text of .mediafs/*.json
+    std::chrono::milliseconds vault_deadline{30'000};               // of one read
+    std::chrono::milliseconds space_limit{300'000};                 // how long a writer waits for eviction
+  };
+  // Mounts. A stale mount that a killed process left is cleared first. The tree answers once run() serves it.
+  static Result<std::unique_ptr<Mount>> create(Options options);
+  ~Mount();
+  Mount(const Mount&) = delete;
+  Mount& operator=(const Mount&) = delete;
+
+  Status run();  // serves until stop() or until somebody unmounts
+  // Unmounts and lets run() return once the requests under way are answered. What has files open keeps their
+  // descriptors, which answer ENOTCONN from then on.
+  void stop();
+
+  // The kernel forgets what it knows of a path and of its directory's listing. Queued; returns at once.
+  void invalidate(std::string_view path);
+  std::uint64_t open_count(std::string_view path) const;
+  const std::string& mountpoint() const;
+
+ private:
+  struct Impl;
+  explicit Mount(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace mediafs::fs

@@ -1,0 +1,224 @@
+#include "fs/mountpoint.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <sstream>
+
+#include "common/log.h"
+#include "common/path.h"
+
+namespace mediafs::fs {
+namespace {
+
+constexpr const char* kType = "fuse.mediafs";
+constexpr int kMaxStale = 16;  // mounts of killed processes, one over the other
+
+std::string with_path(const std::string& path) {
+  return "mount " + printable(path);
+}
+
+std::string unescape(
+    const std::string& field) {  // mountinfo writes space, tab, newline and backslash as \ooo
+  std::string text;
+  for (std::size_t i = 0; i < field.size(); ++i) {
+    if (field[i] == '\\' && i + 3 < field.size()) {
+      text += static_cast<char>(std::stoi(field.substr(i + 1, 3), nullptr, 8));
+      i += 3;
+    } else {
+      text += field[i];
+    }
+  }
+  return text;
+}
+
+Result<std::string> absolute(const std::string& path) {
+  std::array<char, PATH_MAX> buffer;
+  if (realpath(path.c_str(), buffer.data()) == nullptr) return errno_error(errno, with_path(path));
+  return std::string(buffer.data());
+}
+
+// realpath() fails on a stale mount itself: its directory's is taken instead.
+Result<std::string> absolute_of_stale(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  const std::size_t slash = path.rfind('/');
+  if (slash == std::string::npos) {
+    MEDIAFS_ASSIGN(const std::string dir, absolute("."));
+    return dir + "/" + path;
+  }
+  MEDIAFS_ASSIGN(const std::string dir, absolute(slash == 0 ? "/" : path.substr(0, slash)));
+  return (dir == "/" ? "" : dir) + path.substr(slash);
+}
+
+Status check_empty(const std::string& path) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> dir(opendir(path.c_str()), closedir);
+  if (!dir) return errno_error(errno, with_path(path));
+  while (const dirent* entry = readdir(dir.get())) {
+    const std::string_view name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    return make_error(ErrorCode::not_empty, with_path(path),
+                      "the mount point is not empty: it holds " + printable(name) +
+                          ", which the mount would hide (move it away or choose another mount point)");
+  }
+  return {};
+}
+
+Status check_nesting(const std::string& path, const std::string& local_path) {
+  auto local = absolute(local_path);
+  if (!local) return {};  // whoever opened the local branch knows better
+  auto within = [](const std::string& inner, const std::string& outer) {
+    return inner == outer || inner.starts_with(outer == "/" ? outer : outer + "/");
+  };
+  if (within(path, *local)) {
+    return make_error(
+        ErrorCode::invalid, with_path(path),
+        "it is within the local branch " + *local + ", which would show itself (choose another)");
+  }
+  if (within(*local, path)) {
+    return make_error(ErrorCode::invalid, with_path(path),
+                      "the local branch " + *local + " is within it and would be hidden (choose another)");
+  }
+  return {};
+}
+
+std::string find_program(const char* name) {
+  const char* path = std::getenv("PATH");
+  std::istringstream folders(path != nullptr ? path : "/usr/bin:/bin:/usr/local/bin");
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    const std::string file = folder + "/" + name;
+    if (access(file.c_str(), X_OK) == 0) return file;
+  }
+  return {};
+}
+
+bool user_allow_other() {
+  std::ifstream file("/etc/fuse.conf");
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream words(line);
+    std::string word;
+    if (words >> word && word == "user_allow_other") return true;
+  }
+  return false;
+}
+
+Status run_fusermount(const std::string& mountpoint) {
+  const std::string program = find_program("fusermount3");
+  if (program.empty()) {
+    return make_error(ErrorCode::permission, "unmount " + printable(mountpoint),
+                      "fusermount3 is not installed (install the package fuse3, or run as root)");
+  }
+  std::string unmount = "-uz", end = "--", target = mountpoint, self = program;
+  std::array<char*, 5> arguments{self.data(), unmount.data(), end.data(), target.data(), nullptr};
+  pid_t child = 0;
+  const int failed = posix_spawn(&child, program.c_str(), nullptr, nullptr, arguments.data(), environ);
+  if (failed != 0) return errno_error(failed, "run " + program);
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
+  return make_error(ErrorCode::permission, "unmount " + printable(mountpoint), "fusermount3 refused");
+}
+
+Status clear_stale(const std::string& path) {
+  MEDIAFS_ASSIGN(const std::string place, absolute_of_stale(path));
+  log::warning("clearing a stale mount", {{"path", printable(place)}});
+  auto detached = detach_mount(place);
+  if (detached) return {};
+  return make_error(
+      detached.error().code, with_path(path),
+      "a mount that a killed process left is still there (Transport endpoint is not connected) and can't "
+      "be cleared: " +
+          detached.error().cause + " (run: umount -l " + place + ")");
+}
+
+}  // namespace
+
+bool is_mounted(const std::string& mountpoint) {
+  std::ifstream mounts("/proc/self/mountinfo");
+  for (std::string line; std::getline(mounts, line);) {
+    std::istringstream words(line);
+    std::array<std::string, 5> head;
+    for (std::string& word : head) words >> word;
+    if (unescape(head[4]) != mountpoint) continue;
+    std::string word;
+    while (words >> word && word != "-") {
+    }
+    words >> word;
+    if (word == kType) return true;
+  }
+  return false;
+}
+
+Status detach_mount(const std::string& mountpoint) {
+  if (umount2(mountpoint.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) return {};
+  const int saved = errno;
+  if (saved != EPERM) return errno_error(saved, "unmount " + printable(mountpoint));
+  return run_fusermount(mountpoint);
+}
+
+Result<std::string> prepare_mountpoint(const std::string& path, const std::string& local_path) {
+  if (path.empty())
+    return make_error(ErrorCode::invalid, "mount", "no mount point is given (set mount.path)");
+  struct stat st {};
+  int attempts = 0;
+  while (::stat(path.c_str(), &st) != 0) {
+    const int saved = errno;
+    if (saved == ENOENT) {
+      return make_error(ErrorCode::not_found, with_path(path),
+                        "the mount point does not exist (run: mkdir -p " + path + ")");
+    }
+    if (saved != ENOTCONN && saved != ECONNABORTED) return errno_error(saved, with_path(path));
+    if (++attempts > kMaxStale) return errno_error(saved, with_path(path));
+    MEDIAFS_TRY(clear_stale(path));
+  }
+  if (!S_ISDIR(st.st_mode)) {
+    return make_error(ErrorCode::not_directory, with_path(path), "the mount point is not a directory");
+  }
+  MEDIAFS_ASSIGN(std::string place, absolute(path));
+  if (is_mounted(place)) {
+    return make_error(ErrorCode::busy, with_path(path),
+                      "mediafs is mounted there already (run: mediafs unmount " + place + ")");
+  }
+  MEDIAFS_TRY(check_nesting(place, local_path));
+  MEDIAFS_TRY(check_empty(place));
+  return place;
+}
+
+Status check_fuse(bool allow_other) {
+  const char* device = "/dev/fuse";
+  if (access(device, F_OK) != 0) {
+    return make_error(
+        ErrorCode::unsupported, device,
+        "there is no FUSE device (run: modprobe fuse; in a container: start it with --device /dev/fuse "
+        "--cap-add SYS_ADMIN)");
+  }
+  if (geteuid() == 0) return {};
+  if (find_program("fusermount3").empty()) {
+    return make_error(
+        ErrorCode::permission, "mount",
+        "fusermount3 is not installed, which mounting without root needs (install the package fuse3)");
+  }
+  if (access(device, R_OK | W_OK) != 0) {
+    return make_error(ErrorCode::permission, device,
+                      "this user may not open the FUSE device (chmod 666 /dev/fuse, or run as root)");
+  }
+  if (allow_other && !user_allow_other()) {
+    return make_error(ErrorCode::permission, "mount with allow_other",
+                      "only root may, unless /etc/fuse.conf has the line user_allow_other (add it, or set "
+                      "mount.allow_other = false)");
+  }
+  return {};
+}
+
+}  // namespace mediafs::fs

@@ -1,0 +1,53 @@
+// Symbolic and hard links.
+#include "common/path.h"
+#include "fs/ops.h"
+
+namespace mediafs::fs {
+
+void op_symlink(Core& core, EntryReply reply, std::string target, NodeId parent, std::string name) {
+  auto body = [&core, target, parent, name,
+               caller = reply.caller()](const May& may) -> Result<fuse_entry_param> {
+    MEDIAFS_ASSIGN(const std::string path, core.path_of(parent, name));
+    if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
+    MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(path)), may));
+    MEDIAFS_TRY(tree::make_symlink(core.local_root.get(), path, target));
+    MEDIAFS_TRY(tree::give_to(core.local_root.get(), path, caller.uid, caller.gid, 0777));
+    return core.new_entry(parent, name, path);
+  };
+  core.serve(std::move(reply), std::move(body), [&core](EntryReply& r, const fuse_entry_param& e) {
+    if (!r.entry(e)) core.nodes.forget(e.ino, 1);
+  });
+}
+
+void op_readlink(Core& core, LinkReply reply, NodeId node) {
+  auto body = [&core, node](const May& may) -> Result<std::string> {
+    MEDIAFS_ASSIGN(const std::string path, core.path_of(node));
+    if (core.nodes.branch(node) != Branch::share) return tree::read_link(core.local_root.get(), path);
+    if (may.level == Level::now) return needs(Level::block);
+    return core.share->call<std::string>([path](int root) { return tree::read_link(root, path); }, may.stop);
+  };
+  core.serve(std::move(reply), std::move(body),
+             [](LinkReply& r, const std::string& text) { r.target(text); });
+}
+
+void op_link(Core& core, EntryReply reply, NodeId node, NodeId parent, std::string name) {
+  auto body = [&core, node, parent, name](const May& may) -> Result<fuse_entry_param> {
+    MEDIAFS_ASSIGN(const std::string from, core.path_of(node));
+    MEDIAFS_ASSIGN(const std::string to, core.path_of(parent, name));
+    if (core.is_control(from) || core.is_control(to)) return make_error(ErrorCode::read_only, printable(to));
+    MEDIAFS_ASSIGN(Found found, core.resolve(from, may, core.nodes.branch(node)));
+    if (found.branch == Branch::share) return errno_error(EXDEV, "link " + printable(from));
+    if (found.branch == Branch::vault) MEDIAFS_TRY(core.fetch(from, may));
+    MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(to)), may));
+    // Not while it is evicted, which the second link would make pointless, or renamed.
+    MEDIAFS_ASSIGN(auto claim, core.claim({from, to}, may));
+    MEDIAFS_TRY(tree::link(core.local_root.get(), from, to));
+    core.nodes.add_name(node, parent, name);
+    return core.new_entry(parent, name, to);
+  };
+  core.serve(std::move(reply), std::move(body), [&core](EntryReply& r, const fuse_entry_param& e) {
+    if (!r.entry(e)) core.nodes.forget(e.ino, 1);
+  });
+}
+
+}  // namespace mediafs::fs

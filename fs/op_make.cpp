@@ -1,0 +1,43 @@
+// mkdir and mknod: new things are made on the local branch and belong to their maker.
+#include <fcntl.h>
+
+#include "common/path.h"
+#include "fs/ops.h"
+
+namespace mediafs::fs {
+namespace {
+
+// `make` runs once the directory is there and the name is not taken on any branch.
+template <class Make>
+void make_local(Core& core, EntryReply reply, NodeId parent, std::string name, mode_t mode, Make make) {
+  auto body = [&core, parent, name, mode, make,
+               caller = reply.caller()](const May& may) -> Result<fuse_entry_param> {
+    MEDIAFS_ASSIGN(const std::string path, core.path_of(parent, name));
+    if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
+    MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(path)), may));
+    MEDIAFS_TRY(make(core.local_root.get(), path));
+    MEDIAFS_TRY(tree::give_to(core.local_root.get(), path, caller.uid, caller.gid, mode));
+    return core.new_entry(parent, name, path);
+  };
+  core.serve(std::move(reply), std::move(body), [&core](EntryReply& r, const fuse_entry_param& e) {
+    if (!r.entry(e)) core.nodes.forget(e.ino, 1);
+  });
+}
+
+}  // namespace
+
+void op_mkdir(Core& core, EntryReply reply, NodeId parent, std::string name, mode_t mode) {
+  const mode_t given = mode & ~reply.caller().umask;
+  make_local(core, std::move(reply), parent, std::move(name), given,
+             [given](int root, const std::string& path) { return tree::make_directory(root, path, given); });
+}
+
+void op_mknod(Core& core, EntryReply reply, NodeId parent, std::string name, mode_t mode, dev_t device) {
+  const mode_t given = mode & ~reply.caller().umask;
+  make_local(core, std::move(reply), parent, std::move(name), given,
+             [given, device](int root, const std::string& path) {
+               return tree::make_node(root, path, given, device);
+             });
+}
+
+}  // namespace mediafs::fs

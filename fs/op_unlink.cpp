@@ -1,0 +1,113 @@
+// unlink and rmdir: on every branch that has the path. The vault's part is the catalogue's at once and a job's later.
+#include <cerrno>
+
+#include "common/log.h"
+#include "common/path.h"
+#include "fs/ops.h"
+
+namespace mediafs::fs {
+namespace {
+
+bool absent(const Error& e) {
+  return e.code == ErrorCode::not_found || e.code == ErrorCode::not_directory;
+}
+
+struct Standing {  // where a path stands, all branches
+  std::optional<struct stat> local;
+  bool share = false;
+  bool row = false;
+};
+
+Result<Standing> standing(Core& core, const std::string& path, const May& may) {
+  Standing at;
+  auto local = tree::stat(core.local_root.get(), path);
+  if (local) {
+    at.local = *local;
+  } else if (!absent(local.error())) {
+    return std::move(local).error();
+  }
+  if (core.share_usable()) {
+    if (may.level == Level::now) return needs(Level::block);
+    auto st = core.share->call<struct stat>([path](int root) { return tree::stat(root, path); }, may.stop);
+    at.share = st.has_value();
+  }
+  MEDIAFS_ASSIGN(const auto row, core.b.catalogue->find(path));
+  at.row = row.has_value();
+  return at;
+}
+
+Status none_has(const std::string& path) {
+  return errno_error(ENOENT, "remove " + printable(path));
+}
+
+// The catalogue forgot the path but the disk kept it: what is there counts again.
+void take_back(Core& core, const std::string& path, const struct stat& st) {
+  auto adopted =
+      core.b.catalogue->adopt({path, st, core.b.visible(path)}, [](const std::string&) { return true; });
+  if (!adopted) log::error("can't catalogue again", adopted.error(), {{"path", printable(path)}});
+}
+
+// Catalogue first: were it the disk, a crash in between would leave a file that its vault copy brings back.
+Status unlink_path(Core& core, const std::string& path, const May& may, bool& last_link) {
+  if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
+  MEDIAFS_ASSIGN(auto claim, core.claim({path}, may));
+  MEDIAFS_ASSIGN(const Standing at, standing(core, path, may));
+  if (!at.local && !at.share && !at.row) return none_has(path);
+  last_link = !at.local || at.local->st_nlink <= 1;
+  if (at.row) MEDIAFS_TRY(core.b.catalogue->remove(path, core.b.visible(path)));
+  if (at.local) {
+    auto gone = tree::unlink(core.local_root.get(), path);
+    if (!gone && gone.error().code != ErrorCode::not_found) {
+      if (at.row) take_back(core, path, *at.local);
+      return gone;
+    }
+    if (core.b.space != nullptr && at.local->st_nlink == 1) core.b.space->freed();
+  }
+  if (!at.share) return {};
+  return core.share->call<void>([path](int root) { return tree::unlink(root, path); }, may.stop);
+}
+
+Status rmdir_path(Core& core, const std::string& path, const May& may) {
+  if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
+  MEDIAFS_ASSIGN(auto claim, core.claim({path}, may));
+  MEDIAFS_ASSIGN(const Standing at, standing(core, path, may));
+  if (!at.local && !at.share && !at.row) return none_has(path);
+  MEDIAFS_ASSIGN(const auto items, core.list(path, may));
+  if (!items.empty()) return errno_error(ENOTEMPTY, "rmdir " + printable(path));
+  if (at.share) {
+    auto gone =
+        core.share->call<void>([path](int root) { return tree::remove_directory(root, path); }, may.stop);
+    if (!gone && gone.error().code != ErrorCode::not_found) return gone;
+  }
+  if (at.local) {
+    auto gone = tree::remove_directory(core.local_root.get(), path);
+    if (!gone && gone.error().code != ErrorCode::not_found) return gone;
+  }
+  if (at.row) return core.b.catalogue->remove(path, core.b.visible(path));
+  return {};
+}
+
+}  // namespace
+
+void op_unlink(Core& core, StatusReply reply, NodeId parent, std::string name) {
+  auto body = [&core, parent, name](const May& may) -> Status {
+    MEDIAFS_ASSIGN(const std::string path, core.path_of(parent, name));
+    bool last_link = false;
+    MEDIAFS_TRY(unlink_path(core, path, may, last_link));
+    core.nodes.remove_name(parent, name, last_link);
+    return {};
+  };
+  core.serve(std::move(reply), std::move(body), [](StatusReply& r) { r.ok(); });
+}
+
+void op_rmdir(Core& core, StatusReply reply, NodeId parent, std::string name) {
+  auto body = [&core, parent, name](const May& may) -> Status {
+    MEDIAFS_ASSIGN(const std::string path, core.path_of(parent, name));
+    MEDIAFS_TRY(rmdir_path(core, path, may));
+    core.nodes.remove_name(parent, name, true);
+    return {};
+  };
+  core.serve(std::move(reply), std::move(body), [](StatusReply& r) { r.ok(); });
+}
+
+}  // namespace mediafs::fs

@@ -1,0 +1,88 @@
+#include <cerrno>
+
+#include "common/path.h"
+#include "fs/attributes.h"
+#include "fs/ops.h"
+
+namespace mediafs::fs {
+namespace {
+
+template <class T, class OnTree>
+Result<T> on_branch(Core& core, NodeId node, const std::string& path, const May& may, Result<T> on_vault,
+                    OnTree on_tree) {
+  MEDIAFS_ASSIGN(const Found found, core.resolve(path, may, core.nodes.branch(node)));
+  if (found.branch == Branch::local) return on_tree(core.local_root.get());
+  if (found.branch == Branch::share) return core.share->call<T>(on_tree, may.stop);
+  return on_vault;
+}
+
+Result<std::string> get(Core& core, NodeId node, const std::string& name, const May& may) {
+  MEDIAFS_ASSIGN(const std::string path, core.path_of(node));
+  if (core.is_control(path)) return no_attribute();
+  if (is_own_attribute(name)) return own_attribute(core, node, path, name, may);
+  return on_branch<std::string>(core, node, path, may, no_attribute(),
+                                [path, name](int root) { return tree::get_xattr(root, path, name); });
+}
+
+Result<std::string> list(Core& core, NodeId node, const May& may) {
+  MEDIAFS_ASSIGN(const std::string path, core.path_of(node));
+  if (core.is_control(path)) return std::string{};
+  return on_branch<std::string>(core, node, path, may, std::string{},
+                                [path](int root) { return tree::list_xattr(root, path); });
+}
+
+// A change of a vault-only file's attributes needs a place that can hold them: the file itself, fetched.
+template <class OnTree>
+Status change(Core& core, NodeId node, const std::string& path, const May& may, OnTree on_tree) {
+  MEDIAFS_ASSIGN(const Found found, core.resolve(path, may, core.nodes.branch(node)));
+  if (found.branch == Branch::share) return core.share->call<void>(on_tree, may.stop);
+  if (found.branch == Branch::vault) {
+    if (S_ISDIR(found.st.st_mode)) {
+      MEDIAFS_TRY(core.ensure_local_directory(path, may));
+    } else {
+      MEDIAFS_TRY(core.fetch(path, may));
+    }
+  }
+  return on_tree(core.local_root.get());
+}
+
+}  // namespace
+
+void op_getxattr(Core& core, XattrReply reply, NodeId node, std::string name) {
+  auto body = [&core, node, name](const May& may) { return get(core, node, name, may); };
+  core.serve(std::move(reply), std::move(body),
+             [](XattrReply& r, const std::string& value) { r.value(value); });
+}
+
+void op_listxattr(Core& core, XattrReply reply, NodeId node) {
+  auto body = [&core, node](const May& may) { return list(core, node, may); };
+  core.serve(std::move(reply), std::move(body),
+             [](XattrReply& r, const std::string& names) { r.value(names); });
+}
+
+void op_setxattr(Core& core, StatusReply reply, NodeId node, std::string name, std::string value, int flags) {
+  auto body = [&core, node, name, value, flags](const May& may) -> Status {
+    MEDIAFS_ASSIGN(const std::string path, core.path_of(node));
+    if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
+    if (is_own_attribute(name)) return set_own_attribute(core, path, name, value);
+    return change(core, node, path, may, [path, name, value, flags](int root) {
+      return tree::set_xattr(root, path, name, value, flags);
+    });
+  };
+  core.serve(std::move(reply), std::move(body), [](StatusReply& r) { r.ok(); });
+}
+
+void op_removexattr(Core& core, StatusReply reply, NodeId node, std::string name) {
+  auto body = [&core, node, name](const May& may) -> Status {
+    MEDIAFS_ASSIGN(const std::string path, core.path_of(node));
+    if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
+    if (is_own_attribute(name)) return set_own_attribute(core, path, name, "0");
+    MEDIAFS_ASSIGN(const Found found, core.resolve(path, may, core.nodes.branch(node)));
+    if (found.branch == Branch::vault) return no_attribute();
+    return change(core, node, path, may,
+                  [path, name](int root) { return tree::remove_xattr(root, path, name); });
+  };
+  core.serve(std::move(reply), std::move(body), [](StatusReply& r) { r.ok(); });
+}
+
+}  // namespace mediafs::fs

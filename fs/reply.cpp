@@ -1,0 +1,117 @@
+#include "fs/reply.h"
+
+#include <cerrno>
+
+#include "fs/errno.h"
+
+namespace mediafs::fs {
+namespace {
+
+void on_interrupt(fuse_req_t, void* source) noexcept {
+  static_cast<std::stop_source*>(source)->request_stop();
+}
+
+}  // namespace
+
+fuse_req_t Reply::take() noexcept {
+  if (interrupt_ != nullptr && request_ != nullptr) {
+    // libfuse may be about to call on_interrupt: this waits for it, so that interrupt_ can go.
+    fuse_req_interrupt_func(request_, nullptr, nullptr);
+    interrupt_.reset();
+  }
+  return std::exchange(request_, nullptr);
+}
+
+Caller Reply::caller() const {
+  const fuse_ctx* context = fuse_req_ctx(request_);
+  return Caller{context->uid, context->gid, context->umask};
+}
+
+void Reply::fail(const Error& error) {
+  fail(to_errno(error));
+}
+
+void Reply::fail(int error_number) {
+  fuse_reply_err(take(), error_number);
+}
+
+std::stop_source Reply::interrupt() {
+  if (interrupt_ == nullptr) {
+    interrupt_ = std::make_unique<std::stop_source>();
+    fuse_req_interrupt_func(request_, on_interrupt, interrupt_.get());
+  }
+  return *interrupt_;
+}
+
+bool StatusReply::ok() {
+  return fuse_reply_err(take(), 0) == 0;
+}
+
+bool EntryReply::entry(const fuse_entry_param& entry) {
+  return fuse_reply_entry(take(), &entry) == 0;
+}
+
+bool CreateReply::created(const fuse_entry_param& entry, const fuse_file_info& info) {
+  return fuse_reply_create(take(), &entry, &info) == 0;
+}
+
+bool AttrReply::attributes(const struct stat& st, double timeout_s) {
+  return fuse_reply_attr(take(), &st, timeout_s) == 0;
+}
+
+bool OpenReply::opened(const fuse_file_info& info) {
+  return fuse_reply_open(take(), &info) == 0;
+}
+
+bool DataReply::data(std::span<const char> bytes) {
+  return fuse_reply_buf(take(), bytes.data(), bytes.size()) == 0;
+}
+
+bool DirReply::add(const char* name, const struct stat& st, off_t next) {
+  const std::size_t need = fuse_add_direntry(request(), nullptr, 0, name, nullptr, 0);
+  if (buffer_.size() + need > room_) return false;
+  const std::size_t at = buffer_.size();
+  buffer_.resize(at + need);
+  fuse_add_direntry(request(), buffer_.data() + at, need, name, &st, next);
+  return true;
+}
+
+bool DirReply::add_plus(const char* name, const fuse_entry_param& entry, off_t next) {
+  const std::size_t need = fuse_add_direntry_plus(request(), nullptr, 0, name, nullptr, 0);
+  if (buffer_.size() + need > room_) return false;
+  const std::size_t at = buffer_.size();
+  buffer_.resize(at + need);
+  fuse_add_direntry_plus(request(), buffer_.data() + at, need, name, &entry, next);
+  return true;
+}
+
+bool DirReply::send() {
+  return fuse_reply_buf(take(), buffer_.data(), buffer_.size()) == 0;
+}
+
+bool WriteReply::written(std::size_t size_bytes) {
+  return fuse_reply_write(take(), size_bytes) == 0;
+}
+
+bool XattrReply::value(std::string_view bytes) {
+  if (size_ == 0) return fuse_reply_xattr(take(), bytes.size()) == 0;
+  if (bytes.size() > size_) {
+    fail(ERANGE);
+    return false;
+  }
+  return fuse_reply_buf(take(), bytes.data(), bytes.size()) == 0;
+}
+
+bool LinkReply::target(const std::string& text) {
+  return fuse_reply_readlink(take(), text.c_str()) == 0;
+}
+
+bool StatfsReply::figures(const struct statvfs& st) {
+  return fuse_reply_statfs(take(), &st) == 0;
+}
+
+bool SeekReply::offset(off_t at) {
+  return fuse_reply_lseek(take(), at) == 0;
+}
+
+}  // namespace mediafs::fs

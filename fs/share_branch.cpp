@@ -1,0 +1,203 @@
+#include "fs/share_branch.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <cerrno>
+#include <deque>
+#include <thread>
+
+#include "common/log.h"
+#include "common/sync.h"
+
+namespace mediafs::fs {
+namespace {
+
+constexpr std::size_t kMaxThreads = 16;
+constexpr std::size_t kMaxWaiting = 4096;
+constexpr std::chrono::milliseconds kProbeEvery{500};
+
+struct Job {
+  std::function<void()> work;
+  bool begun = false;
+  bool done = false;
+  bool given_up = false;
+};
+
+}  // namespace
+
+struct ShareBranch::State : std::enable_shared_from_this<State> {
+  explicit State(Options o) : options(std::move(o)) {}
+
+  const Options options;
+  std::atomic<bool> usable{false};
+  Mutex mutex;
+  CondVar wake;     // workers: there is work; the prober: stopping, or the branch was found absent
+  CondVar settled;  // callers: a job is done; the first probe is
+  std::deque<std::shared_ptr<Job>> jobs GUARDED_BY(mutex);
+  std::size_t threads GUARDED_BY(mutex) = 0;
+  std::size_t idle GUARDED_BY(mutex) = 0;
+  bool stopping GUARDED_BY(mutex) = false;
+  bool probed GUARDED_BY(mutex) = false;
+
+  // Opened for each call: a descriptor that is kept would pin the server's mount, or see what lies beneath it.
+  Result<Fd> open_root() const {
+    MEDIAFS_ASSIGN(Fd root, open_at(AT_FDCWD, options.path, O_PATH | O_DIRECTORY));
+    if (options.marker.empty()) return root;
+    struct stat st {};
+    if (fstatat(root.get(), options.marker.c_str(), &st, 0) == 0) return root;
+    return make_error(ErrorCode::offline, "share " + options.path,
+                      "its marker " + options.marker + " is missing");
+  }
+
+  void found_absent(const Error& why) {
+    if (!usable.exchange(false)) return;
+    log::warning("share counts as absent", why, {{"path", options.path}});
+    MutexLock lock(mutex);
+    wake.notify_all();
+  }
+
+  // Detached, holding the state: see the header on threads that hang.
+  void start_thread(void (State::*body)(), const char* name) {
+    std::thread([self = shared_from_this(), body, name]() noexcept {
+      pthread_setname_np(pthread_self(), name);
+      try {
+        (self.get()->*body)();
+      } catch (const std::exception& e) {
+        log::error("share thread ended", {{"error", e.what()}});
+      }
+    }).detach();
+  }
+
+  void work() {
+    MutexLock lock(mutex);
+    for (;;) {
+      while (jobs.empty() && !stopping) {
+        ++idle;
+        wake.wait(mutex);
+        --idle;
+      }
+      if (jobs.empty()) break;
+      auto job = std::move(jobs.front());
+      jobs.pop_front();
+      if (job->given_up) continue;
+      job->begun = true;
+      lock.unlock();
+      job->work();
+      lock.lock();
+      job->done = true;
+      job->work = nullptr;
+      settled.notify_all();
+    }
+    --threads;
+  }
+
+  void probe() {
+    MutexLock lock(mutex);
+    while (!stopping) {
+      if (!usable.load()) {
+        lock.unlock();
+        const bool there = open_root().has_value();
+        lock.lock();
+        if (there && !usable.exchange(true)) log::info("share is there", {{"path", options.path}});
+        probed = true;
+        settled.notify_all();
+      }
+      wake.wait_for(mutex, kProbeEvery);
+    }
+  }
+
+  void post(std::shared_ptr<Job> job) REQUIRES(mutex) {
+    jobs.push_back(std::move(job));
+    if (idle == 0 && threads < kMaxThreads) {
+      ++threads;
+      start_thread(&State::work, "fs-share");
+    }
+    wake.notify_all();
+  }
+};
+
+ShareBranch::ShareBranch(Options options) : state_(std::make_shared<State>(std::move(options))) {
+  state_->start_thread(&State::probe, "fs-share-probe");
+}
+
+ShareBranch::~ShareBranch() {
+  MutexLock lock(state_->mutex);
+  state_->stopping = true;
+  state_->wake.notify_all();
+}
+
+bool ShareBranch::usable() const noexcept {
+  return state_->usable.load(std::memory_order_relaxed);
+}
+const std::string& ShareBranch::path() const noexcept {
+  return state_->options.path;
+}
+const std::string& ShareBranch::marker() const noexcept {
+  return state_->options.marker;
+}
+
+bool ShareBranch::wait_until_probed() {
+  const auto deadline = std::chrono::steady_clock::now() + state_->options.timeout;
+  MutexLock lock(state_->mutex);
+  while (!state_->probed && state_->settled.wait_until(state_->mutex, deadline)) {
+  }
+  return usable();
+}
+
+Status ShareBranch::run(std::function<void(Result<Fd> root)> work, const std::stop_token& stop) {
+  auto state = state_;
+  return run_plain(
+      [state, work = std::move(work)] {
+        auto root = state->open_root();
+        if (!root) {
+          state->found_absent(root.error());
+          work(make_error(ErrorCode::offline, "share " + state->options.path, root.error().message()));
+          return;
+        }
+        work(std::move(root));
+      },
+      stop);
+}
+
+Status ShareBranch::run_plain(std::function<void()> work, const std::stop_token& stop) {
+  const std::string what = "share " + state_->options.path;
+  if (!usable())
+    return make_error(ErrorCode::offline, what, "it does not answer (it is used again when it does)");
+  auto job = std::make_shared<Job>();
+  job->work = std::move(work);
+  const auto deadline = std::chrono::steady_clock::now() + state_->options.timeout;
+  std::stop_callback on_stop(stop, [this] {
+    MutexLock lock(state_->mutex);
+    state_->settled.notify_all();
+  });
+  MutexLock lock(state_->mutex);
+  if (state_->jobs.size() >= kMaxWaiting)
+    return make_error(ErrorCode::busy, what, "too many requests wait for it");
+  state_->post(job);
+  bool in_time = true;
+  while (!job->done && in_time && !stop.stop_requested()) {
+    in_time = state_->settled.wait_until(state_->mutex, deadline);
+  }
+  if (job->done) return {};
+  job->given_up = true;
+  if (!job->begun) std::erase(state_->jobs, job);
+  lock.unlock();
+  if (stop.stop_requested()) return make_error(ErrorCode::cancelled, what, "interrupted");
+  Error error = make_error(ErrorCode::timeout, what, "no answer in time");
+  state_->found_absent(error);
+  return error;
+}
+
+ShareBranch::File::File(ShareBranch& branch, Fd fd) : state_(branch.state_), fd_(std::move(fd)) {}
+
+ShareBranch::File::~File() {
+  auto job = std::make_shared<Job>();
+  job->work = [held = std::make_shared<Fd>(std::move(fd_))] { held->reset(); };
+  MutexLock lock(state_->mutex);
+  state_->post(std::move(job));
+}
+
+}  // namespace mediafs::fs

@@ -1,0 +1,323 @@
+#include "fs/tree.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <memory>
+
+#include "common/path.h"
+
+namespace mediafs::fs::tree {
+namespace {
+
+Error failed(int saved_errno, const char* call, const std::string& path) {
+  return errno_error(saved_errno, std::string(call) + " " + printable(path));
+}
+
+// openat2, which keeps the whole walk beneath the root; on kernels without it the plain call.
+int open_beneath(int root, const char* path, int flags, mode_t mode) {
+  struct open_how how {};
+  how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC);
+  how.mode = (flags & (O_CREAT | __O_TMPFILE)) != 0 ? mode : 0;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+  for (;;) {
+    const long fd = syscall(SYS_openat2, root, path, &how, sizeof how);
+    if (fd >= 0) return static_cast<int>(fd);
+    if (errno == ENOSYS) return openat(root, path, flags | O_CLOEXEC | O_NOFOLLOW, mode);
+    if (errno != EINTR && errno != EAGAIN) return -1;
+    // EAGAIN: the tree was renamed during the walk, or the file is leased: only the former goes away by itself.
+    if (errno == EAGAIN && (flags & O_NONBLOCK) != 0) return -1;
+  }
+}
+
+template <class Call>
+Status at_place(int root, const std::string& path, const char* what, Call call) {
+  MEDIAFS_ASSIGN(const Place at, place(root, path));
+  if (call(at) == 0) return {};
+  return failed(errno, what, path);
+}
+
+}  // namespace
+
+void own_umask() {
+  thread_local const bool done = [] {
+    // Without its own fs struct the umask would be the process's: other threads' files would change.
+    if (unshare(CLONE_FS) == 0) umask(0);
+    return true;
+  }();
+  static_cast<void>(done);
+}
+
+std::string fd_path(int fd) {
+  return "/proc/self/fd/" + std::to_string(fd);
+}
+
+Result<Place> place(int root, const std::string& path) {
+  const std::string_view parent = parent_path(path);
+  Place at;
+  at.name = std::string(base_name(path));
+  if (parent.empty()) {
+    at.dir = root;
+    return at;
+  }
+  const std::string dir(parent);
+  at.held = Fd(open_beneath(root, dir.c_str(), O_PATH | O_DIRECTORY, 0));
+  if (!at.held) return failed(errno, "open", dir);
+  at.dir = at.held.get();
+  return at;
+}
+
+Result<struct stat> stat(int root, const std::string& path) {
+  struct stat st {};
+  if (path.empty()) {
+    if (fstat(root, &st) != 0) return failed(errno, "stat", path);
+    return st;
+  }
+  MEDIAFS_ASSIGN(const Place at, place(root, path));
+  if (fstatat(at.dir, at.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) return failed(errno, "stat", path);
+  return st;
+}
+
+Result<Fd> open_node(int root, const std::string& path) {
+  MEDIAFS_ASSIGN(const Place at, place(root, path));
+  Fd fd(openat(at.dir, at.name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd) return failed(errno, "open", path);
+  return fd;
+}
+
+Result<Fd> open_directory(int root, const std::string& path) {
+  Fd fd(open_beneath(root, path.empty() ? "." : path.c_str(), O_RDONLY | O_DIRECTORY, 0));
+  if (!fd) return failed(errno, "open", path);
+  return fd;
+}
+
+Result<Fd> open_file(int root, const std::string& path, int flags, bool patient) {
+  const int wait = patient ? 0 : O_NONBLOCK;
+  MEDIAFS_ASSIGN(const Place at, place(root, path));
+  for (;;) {
+    Fd fd(openat(at.dir, at.name.c_str(), flags | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC | wait));
+    if (fd) return fd;
+    if (errno != EINTR) return failed(errno, "open", path);
+  }
+}
+
+Result<Fd> create_file(int root, const std::string& path, int flags, mode_t mode) {
+  own_umask();
+  MEDIAFS_ASSIGN(const Place at, place(root, path));
+  Fd fd(openat(at.dir, at.name.c_str(), flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC, mode));
+  if (!fd) return failed(errno, "create", path);
+  return fd;
+}
+
+Result<std::vector<Item>> list(int root, const std::string& path) {
+  MEDIAFS_ASSIGN(Fd fd, open_directory(root, path));
+  const std::unique_ptr<DIR, int (*)(DIR*)> dir(fdopendir(fd.get()), closedir);
+  if (!dir) return failed(errno, "list", path);
+  static_cast<void>(fd.release());
+  std::vector<Item> items;
+  for (;;) {
+    errno = 0;
+    const dirent* entry = readdir(dir.get());
+    if (entry == nullptr) break;
+    const std::string_view name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    mode_t type = DTTOIF(entry->d_type);
+    if (entry->d_type == DT_UNKNOWN) {
+      struct stat st {};
+      if (fstatat(dirfd(dir.get()), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) continue;
+      type = st.st_mode & S_IFMT;
+    }
+    items.push_back(Item{std::string(name), type, entry->d_ino});
+  }
+  if (errno != 0) return failed(errno, "list", path);
+  return items;
+}
+
+Result<std::string> read_link(int root, const std::string& path) {
+  MEDIAFS_ASSIGN(const Place at, place(root, path));
+  std::array<char, 4097> target;
+  const ssize_t size = readlinkat(at.dir, at.name.c_str(), target.data(), target.size());
+  if (size < 0) return failed(errno, "readlink", path);
+  return std::string(target.data(), static_cast<std::size_t>(size));
+}
+
+Status make_directory(int root, const std::string& path, mode_t mode) {
+  own_umask();
+  return at_place(root, path, "mkdir",
+                  [&](const Place& at) { return mkdirat(at.dir, at.name.c_str(), mode); });
+}
+
+Status make_node(int root, const std::string& path, mode_t mode, dev_t device) {
+  own_umask();
+  return at_place(root, path, "mknod",
+                  [&](const Place& at) { return mknodat(at.dir, at.name.c_str(), mode, device); });
+}
+
+Status make_symlink(int root, const std::string& path, const std::string& target) {
+  return at_place(root, path, "symlink",
+                  [&](const Place& at) { return symlinkat(target.c_str(), at.dir, at.name.c_str()); });
+}
+
+Status link(int root, const std::string& from, const std::string& to) {
+  MEDIAFS_ASSIGN(const Place source, place(root, from));
+  return at_place(root, to, "link", [&](const Place& at) {
+    return linkat(source.dir, source.name.c_str(), at.dir, at.name.c_str(), 0);
+  });
+}
+
+Status unlink(int root, const std::string& path) {
+  return at_place(root, path, "unlink", [](const Place& at) { return unlinkat(at.dir, at.name.c_str(), 0); });
+}
+
+Status remove_directory(int root, const std::string& path) {
+  return at_place(root, path, "rmdir",
+                  [](const Place& at) { return unlinkat(at.dir, at.name.c_str(), AT_REMOVEDIR); });
+}
+
+Status rename(int root, const std::string& from, const std::string& to, unsigned flags) {
+  MEDIAFS_ASSIGN(const Place source, place(root, from));
+  return at_place(root, to, "rename", [&](const Place& at) {
+    return renameat2(source.dir, source.name.c_str(), at.dir, at.name.c_str(), flags);
+  });
+}
+
+namespace {
+
+bool sets_times(const Changes& c) {
+  return c.atime || c.mtime;
+}
+
+std::array<struct timespec, 2> times_of(const Changes& c) {
+  const struct timespec omit = {.tv_sec = 0, .tv_nsec = UTIME_OMIT};
+  return {c.atime.value_or(omit), c.mtime.value_or(omit)};
+}
+
+}  // namespace
+
+Status apply(int fd, const Changes& c) {
+  if (c.size_bytes && ftruncate(fd, static_cast<off_t>(*c.size_bytes)) != 0)
+    return failed(errno, "truncate", "");
+  if ((c.uid || c.gid) && fchown(fd, c.uid.value_or(uid_t(-1)), c.gid.value_or(gid_t(-1))) != 0) {
+    return failed(errno, "chown", "");
+  }
+  if (c.mode && fchmod(fd, *c.mode & 07777) != 0) return failed(errno, "chmod", "");
+  if (sets_times(c) && futimens(fd, times_of(c).data()) != 0) return failed(errno, "utimens", "");
+  return {};
+}
+
+Status apply(int root, const std::string& path, const Changes& c, bool patient) {
+  if (c.size_bytes) {
+    MEDIAFS_ASSIGN(const Fd file, open_file(root, path, O_WRONLY, patient));
+    if (ftruncate(file.get(), static_cast<off_t>(*c.size_bytes)) != 0) return failed(errno, "truncate", path);
+  }
+  if (!c.uid && !c.gid && !c.mode && !sets_times(c)) return {};
+  Place at;
+  if (path.empty()) {
+    at.dir = root;
+    at.name = ".";
+  } else {
+    MEDIAFS_ASSIGN(at, place(root, path));
+  }
+  if (c.uid || c.gid) {
+    const uid_t uid = c.uid.value_or(uid_t(-1));
+    const gid_t gid = c.gid.value_or(gid_t(-1));
+    if (fchownat(at.dir, at.name.c_str(), uid, gid, AT_SYMLINK_NOFOLLOW) != 0)
+      return failed(errno, "chown", path);
+  }
+  if (c.mode) {
+    // fchmodat can't refuse to follow a link before Linux 6.6; a descriptor of the node itself can't be one.
+    const Fd node(openat(at.dir, at.name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    if (!node || ::chmod(fd_path(node.get()).c_str(), *c.mode & 07777) != 0)
+      return failed(errno, "chmod", path);
+  }
+  if (sets_times(c) && utimensat(at.dir, at.name.c_str(), times_of(c).data(), AT_SYMLINK_NOFOLLOW) != 0) {
+    return failed(errno, "utimens", path);
+  }
+  return {};
+}
+
+Status give_to(int root, const std::string& path, uid_t uid, gid_t gid, mode_t mode) {
+  if (geteuid() != 0) return {};  // only root gives files away; an unprivileged mount's files are its owner's
+  MEDIAFS_ASSIGN(const Place at, place(root, path));
+  struct stat st {};
+  struct stat above {};
+  if (fstatat(at.dir, at.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0 || fstat(at.dir, &above) != 0) {
+    return failed(errno, "stat", path);
+  }
+  const bool group_given = (above.st_mode & S_ISGID) != 0;
+  const gid_t wanted = group_given ? st.st_gid : gid;
+  if (st.st_uid == uid && st.st_gid == wanted) return {};
+  if (fchownat(at.dir, at.name.c_str(), uid, wanted, AT_SYMLINK_NOFOLLOW) != 0)
+    return failed(errno, "chown", path);
+  if ((mode & (S_ISUID | S_ISGID)) == 0 || !S_ISREG(st.st_mode)) return {};
+  return apply(root, path,
+               Changes{.mode = st.st_mode, .uid = {}, .gid = {}, .size_bytes = {}, .atime = {}, .mtime = {}},
+               true);
+}
+
+namespace {
+
+// Reads a value whose size may change between asking for the size and for the bytes.
+template <class Call>
+Result<std::string> grown(const char* what, const std::string& path, Call call) {
+  std::string value(256, '\0');
+  for (;;) {
+    const ssize_t size = call(value.data(), value.size());
+    if (size >= 0) {
+      value.resize(static_cast<std::size_t>(size));
+      return value;
+    }
+    if (errno != ERANGE || value.size() >= 65536) return failed(errno, what, path);
+    value.resize(value.size() * 4);
+  }
+}
+
+template <class Call>
+auto with_node(int root, const std::string& path, Call call) -> decltype(call(std::string{})) {
+  if (path.empty()) return call(fd_path(root));
+  auto node = open_node(root, path);
+  if (!node) return std::move(node).error();
+  return call(fd_path(node->get()));
+}
+
+}  // namespace
+
+Result<std::string> get_xattr(int root, const std::string& path, const std::string& name) {
+  return with_node(root, path, [&](const std::string& node) -> Result<std::string> {
+    return grown("getxattr", path, [&](char* into, std::size_t size) {
+      return ::getxattr(node.c_str(), name.c_str(), into, size);
+    });
+  });
+}
+
+Result<std::string> list_xattr(int root, const std::string& path) {
+  return with_node(root, path, [&](const std::string& node) -> Result<std::string> {
+    return grown("listxattr", path,
+                 [&](char* into, std::size_t size) { return ::listxattr(node.c_str(), into, size); });
+  });
+}
+
+Status set_xattr(int root, const std::string& path, const std::string& name, std::string_view value,
+                 int flags) {
+  return with_node(root, path, [&](const std::string& node) -> Status {
+    if (::setxattr(node.c_str(), name.c_str(), value.data(), value.size(), flags) == 0) return {};
+    return failed(errno, "setxattr", path);
+  });
+}
+
+Status remove_xattr(int root, const std::string& path, const std::string& name) {
+  return with_node(root, path, [&](const std::string& node) -> Status {
+    if (::removexattr(node.c_str(), name.c_str()) == 0) return {};
+    return failed(errno, "removexattr", path);
+  });
+}
+
+}  // namespace mediafs::fs::tree

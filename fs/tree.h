@@ -1,0 +1,77 @@
+// One plain directory tree, below a root descriptor: the system calls that the mount makes on the local branch and on
+// the share. Every path is opened beneath the root and no symbolic link on it is followed.
+// Threads:    safe from any thread. Each call blocks for as long as the filesystem below does.
+// Shapes:     paths as in common/path.h; "" is the root itself.
+// Errors:     from errno.
+#pragma once
+
+#include <sys/stat.h>
+#include <time.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/fd.h"
+#include "common/result.h"
+
+namespace mediafs::fs::tree {
+
+struct Item {
+  std::string name;
+  mode_t type = 0;  // S_IFMT bits
+  std::uint64_t inode = 0;
+};
+
+struct Changes {  // what a setattr asks for
+  std::optional<mode_t> mode;
+  std::optional<uid_t> uid;
+  std::optional<gid_t> gid;
+  std::optional<std::uint64_t> size_bytes;
+  std::optional<struct timespec> atime, mtime;  // tv_nsec may be UTIME_NOW
+};
+
+// The directory that holds a path, opened, and the path's last name.
+struct Place {
+  Fd held;
+  int dir = -1;
+  std::string name;
+};
+Result<Place> place(int root, const std::string& path);  // REQUIRES: path is not ""
+
+Result<struct stat> stat(int root, const std::string& path);
+Result<Fd> open_node(int root, const std::string& path);  // O_PATH, of anything, a symbolic link itself too
+Result<Fd> open_directory(int root, const std::string& path);
+// Never follows a link, never waits for a lease: EWOULDBLOCK, unless `patient`.
+Result<Fd> open_file(int root, const std::string& path, int flags, bool patient);
+Result<Fd> create_file(int root, const std::string& path, int flags, mode_t mode);  // with O_EXCL
+Result<std::vector<Item>> list(int root, const std::string& path);                  // without . and ..
+Result<std::string> read_link(int root, const std::string& path);
+Status make_directory(int root, const std::string& path, mode_t mode);
+Status make_node(int root, const std::string& path, mode_t mode, dev_t device);
+Status make_symlink(int root, const std::string& path, const std::string& target);
+Status link(int root, const std::string& from, const std::string& to);
+Status unlink(int root, const std::string& path);
+Status remove_directory(int root, const std::string& path);
+Status rename(int root, const std::string& from, const std::string& to, unsigned flags);
+
+// Owner first, then mode: chown takes set-id bits away.
+Status apply(int fd, const Changes& changes);  // of an open file
+Status apply(int root, const std::string& path, const Changes& changes, bool patient);
+// Gives a new file to its maker, keeping the group that a set-gid directory gave it. `mode` is set again where
+// chown took bits from it.
+Status give_to(int root, const std::string& path, uid_t uid, gid_t gid, mode_t mode);
+
+Result<std::string> get_xattr(int root, const std::string& path, const std::string& name);
+Result<std::string> list_xattr(int root, const std::string& path);
+Status set_xattr(int root, const std::string& path, const std::string& name, std::string_view value,
+                 int flags);
+Status remove_xattr(int root, const std::string& path, const std::string& name);
+std::string fd_path(int fd);  // /proc/self/fd/N
+
+// New files get exactly the mode asked for: this thread's umask is its own, and 0.
+void own_umask();
+
+}  // namespace mediafs::fs::tree

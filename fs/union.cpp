@@ -1,0 +1,220 @@
+// The branches as one tree: local, then share, then vault; directories merge.
+#include <algorithm>
+#include <unordered_set>
+
+#include "common/path.h"
+#include "fs/core.h"
+#include "fs/vault_reader.h"
+
+namespace mediafs::fs {
+namespace {
+
+// The path is not on that branch, and another one may have it.
+bool absent(const Error& e) {
+  return e.code == ErrorCode::not_found || e.code == ErrorCode::not_directory;
+}
+
+struct timespec timespec_of(WallNs ns) {
+  struct timespec at = {.tv_sec = ns / 1'000'000'000, .tv_nsec = ns % 1'000'000'000};
+  if (at.tv_nsec < 0) {
+    at.tv_nsec += 1'000'000'000;
+    --at.tv_sec;
+  }
+  return at;
+}
+
+struct stat stat_of(const tier::Node& row) {
+  struct stat st {};
+  st.st_ino = row.inode;
+  st.st_uid = row.uid;
+  st.st_gid = row.gid;
+  st.st_blksize = 4096;
+  if (row.kind == tier::NodeKind::directory) {
+    st.st_mode = S_IFDIR | (row.mode & 07777);
+    st.st_nlink = 2;
+    st.st_size = 4096;
+  } else {
+    // Bytes newer than the vault's were lost with the SSD's copy: what the vault has is what there is.
+    const bool newest = row.vault && row.vault->generation == row.generation;
+    const std::uint64_t size = row.vault && !newest ? row.vault->size_bytes : row.size_bytes;
+    st.st_mode = S_IFREG | (row.mode & 07777);
+    st.st_nlink = 1;
+    st.st_size = static_cast<off_t>(size);
+  }
+  st.st_blocks = (st.st_size + 511) / 512;
+  st.st_mtim = st.st_ctim = timespec_of(row.mtime_ns);
+  st.st_atim = timespec_of(std::max(row.mtime_ns, row.last_open_ns));
+  return st;
+}
+
+}  // namespace
+
+Result<Found> Core::resolve_vault(const std::string& path) {
+  MEDIAFS_ASSIGN(auto row, b.catalogue->find(path));
+  const bool there = row && (row->kind == tier::NodeKind::directory || row->vault);
+  if (!there) return make_error(ErrorCode::not_found, printable(path));
+  const struct stat st = stat_of(*row);
+  return Found{Branch::vault, st, std::move(row)};
+}
+
+Result<Found> Core::resolve(const std::string& path, const May& may, Branch last) {
+  auto local = tree::stat(local_root.get(), path);
+  if (local) return Found{Branch::local, *local, {}};
+  if (!absent(local.error())) return std::move(local).error();
+  std::optional<Error> share_error;
+  if (share_usable() && path != share->marker()) {
+    if (may.level == Level::now) return needs(Level::block);
+    auto st = share->call<struct stat>([path](int root) { return tree::stat(root, path); }, may.stop);
+    if (st) return Found{Branch::share, *st, {}};
+    if (!absent(st.error())) share_error = st.error();
+  }
+  auto vault = resolve_vault(path);
+  if (vault || vault.error().code != ErrorCode::not_found) return vault;
+  if (share_error) return std::move(*share_error);
+  if (last == Branch::share && share) {
+    return make_error(ErrorCode::offline, printable(path), "only the share has it, which does not answer");
+  }
+  return vault;
+}
+
+Result<std::vector<DirItem>> Core::list(const std::string& path, const May& may) {
+  std::vector<DirItem> items;
+  std::unordered_set<std::string> names;
+  auto take = [&](std::vector<tree::Item>&& found, Branch branch) {
+    for (tree::Item& item : found) {
+      if (path.empty() && item.name == tier::kStateName) continue;
+      if (!names.insert(item.name).second) continue;
+      items.push_back(DirItem{std::move(item.name), item.type, item.inode, branch});
+    }
+  };
+  bool there = false;
+  auto local = tree::list(local_root.get(), path);
+  if (local) {
+    there = true;
+    take(std::move(*local), Branch::local);
+  } else if (!absent(local.error())) {
+    return std::move(local).error();
+  }
+  if (share_usable()) {
+    if (may.level == Level::now) return needs(Level::block);
+    auto shared =
+        share->call<std::vector<tree::Item>>([path](int root) { return tree::list(root, path); }, may.stop);
+    if (shared) {
+      there = true;
+      if (path.empty())
+        std::erase_if(*shared, [&](const tree::Item& i) { return i.name == share->marker(); });
+      take(std::move(*shared), Branch::share);
+    }
+  }
+  MEDIAFS_ASSIGN(auto rows, b.catalogue->list(path));
+  std::unordered_map<std::string_view, std::uint64_t> inodes;
+  for (const tier::DirEntry& row : rows) inodes.emplace(row.name, row.inode);
+  for (DirItem& item : items) {
+    if (auto known = inodes.find(item.name); known != inodes.end()) item.inode = known->second;
+  }
+  for (const tier::DirEntry& row : rows) {
+    if (!row.has_vault || !names.insert(row.name).second) continue;
+    there = true;
+    const mode_t type = row.kind == tier::NodeKind::directory ? S_IFDIR : S_IFREG;
+    items.push_back(DirItem{row.name, type, row.inode, Branch::vault});
+  }
+  if (!there && !resolve_vault(path)) return make_error(ErrorCode::not_found, printable(path));
+  return items;
+}
+
+Status Core::ensure_local_directory(const std::string& path, const May& may) {
+  if (path.empty()) return {};
+  auto local = tree::stat(local_root.get(), path);
+  if (local) {
+    if (S_ISDIR(local->st_mode)) return {};
+    return errno_error(ENOTDIR, "mkdir " + printable(path));
+  }
+  if (!absent(local.error())) return std::move(local).error();
+  MEDIAFS_ASSIGN(const Found found, resolve(path, may));
+  if (!S_ISDIR(found.st.st_mode)) return errno_error(ENOTDIR, "mkdir " + printable(path));
+  MEDIAFS_TRY(ensure_local_directory(std::string(parent_path(path)), may));
+  const mode_t mode = found.st.st_mode & 07777;
+  auto made = tree::make_directory(local_root.get(), path, mode);
+  if (!made && made.error().code != ErrorCode::exists) return made;
+  if (made && geteuid() == 0) {
+    const tree::Changes owner{.mode = mode,
+                              .uid = found.st.st_uid,
+                              .gid = found.st.st_gid,
+                              .size_bytes = {},
+                              .atime = {},
+                              .mtime = {}};
+    MEDIAFS_TRY(tree::apply(local_root.get(), path, owner, true));
+  }
+  return {};
+}
+
+Status Core::fetch(const std::string& path, const May& may) {
+  if (mover == nullptr)
+    return make_error(ErrorCode::unsupported, "fetch " + printable(path), "no vault is configured");
+  if (may.level < Level::fetch) return needs(Level::fetch);
+  MEDIAFS_TRY(ensure_local_directory(std::string(parent_path(path)), may));
+  return mover->fetch(path, {}, may.stop);
+}
+
+std::uint64_t Core::shown_inode(NodeId node, const std::string& path, const Found& found) {
+  if (const std::uint64_t known = node == 0 ? 0 : nodes.shown_inode(node)) return known;
+  if (found.row) return found.row->inode;
+  if (found.branch == Branch::local || found.branch == Branch::vault) {
+    auto row = b.catalogue->find(path);
+    if (row && *row && (*row)->inode != 0) return (*row)->inode;
+  }
+  return found.st.st_ino;
+}
+
+Result<fuse_entry_param> Core::entry(NodeId parent, const std::string& name, const std::string& path,
+                                     Found found) {
+  Seen seen{.branch = found.branch, .type = found.st.st_mode & S_IFMT, .links = found.st.st_nlink};
+  if (found.branch == Branch::local) {
+    seen.device = found.st.st_dev;
+    seen.inode = found.st.st_ino;
+  }
+  seen.shown_inode = shown_inode(nodes.find(parent, name).value_or(0), path, found);
+  fuse_entry_param e{};
+  e.ino = nodes.remember(parent, name, seen);
+  e.attr = found.st;
+  e.attr.st_ino = nodes.shown_inode(e.ino);
+  e.attr_timeout = found.branch == Branch::control ? 0 : kAttrTimeout_s;
+  e.entry_timeout = kEntryTimeout_s;
+  return e;
+}
+
+Result<fuse_entry_param> Core::new_entry(NodeId parent, const std::string& name, const std::string& path) {
+  MEDIAFS_ASSIGN(const struct stat st, tree::stat(local_root.get(), path));
+  return entry(parent, name, path, Found{Branch::local, st, {}});
+}
+
+Result<struct stat> Core::attributes(NodeId node, std::shared_ptr<FileHandle> handle, const May& may) {
+  auto path = nodes.path(node);
+  if (!handle && !path) {
+    if (auto any = nodes.any_handle(node)) handle = files.get(*any);
+  }
+  struct stat st {};
+  if (handle && handle->branch == Branch::local) {
+    MEDIAFS_ASSIGN(st, stat_fd(handle->fd.get()));
+  } else if (handle && handle->branch == Branch::share) {
+    if (may.level == Level::now) return needs(Level::block);
+    MEDIAFS_ASSIGN(st, share->call_file<struct stat>(
+                           handle->share, [](int fd) { return stat_fd(fd); }, may.stop));
+  } else if (path && is_control(*path)) {
+    return control.stat(*path);
+  } else if (path) {
+    MEDIAFS_ASSIGN(const Found found, resolve(*path, may, nodes.branch(node)));
+    st = found.st;
+    st.st_ino = shown_inode(node, *path, found);
+    return st;
+  } else if (handle && handle->vault) {
+    st = handle->vault->opened_as();
+    st.st_nlink = 0;
+  } else {
+    return make_error(ErrorCode::not_found, "attributes of a removed file");
+  }
+  if (const std::uint64_t known = nodes.shown_inode(node)) st.st_ino = known;
+  return st;
+}
+
+}  // namespace mediafs::fs

@@ -1,0 +1,75 @@
+#include "fs/vault_reader.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "common/path.h"
+
+namespace mediafs::fs {
+
+VaultReader::VaultReader(Core& core, const Found& found)
+    : core_(core),
+      id_(found.row->id),
+      generation_(found.row->generation),
+      size_bytes_(static_cast<std::uint64_t>(found.st.st_size)),
+      st_(found.st),
+      object_{found.row->vault->key, found.row->vault->etag, found.row->vault->size_bytes} {}
+
+Result<std::shared_ptr<VaultReader>> VaultReader::open(Core& core, const Found& found) {
+  std::shared_ptr<VaultReader> reader(new VaultReader(core, found));
+  MutexLock lock(reader->mutex_);  // nobody else has it yet: for the analysis only
+  MEDIAFS_ASSIGN(reader->stream_, core.streams->open_stream(reader->object_));
+  return reader;
+}
+
+Result<std::size_t> VaultReader::read(std::uint64_t offset, std::span<std::byte> into,
+                                      const std::stop_token& stop) {
+  if (offset >= size_bytes_) return std::size_t{0};
+  into = into.first(std::min<std::size_t>(into.size(), size_bytes_ - offset));
+  const SteadyTime deadline = std::chrono::steady_clock::now() + core_.vault_deadline;
+  for (int attempt = 0;; ++attempt) {
+    MutexLock lock(mutex_);
+    auto stream = stream_;
+    auto local = local_;
+    lock.unlock();
+    if (local) return read_some(local->get(), into, offset);
+    auto got = stream->read(offset, into, deadline, stop);
+    if (got) return got;
+    const ErrorCode code = got.error().code;
+    if (attempt > 0 || (code != ErrorCode::not_found && code != ErrorCode::changed)) return got;
+    MEDIAFS_ASSIGN(const bool elsewhere, reopen(stream));
+    if (!elsewhere) return got;
+  }
+}
+
+Result<bool> VaultReader::reopen(const std::shared_ptr<tier::Stream>& failed) {
+  MEDIAFS_ASSIGN(const auto row, core_.b.catalogue->find(id_));
+  if (!row) return false;
+  if (row->generation != generation_) {
+    return make_error(ErrorCode::changed, "read " + printable(row->path),
+                      "it has other content now (open it again)");
+  }
+  if (row->local) {
+    auto fd = tree::open_file(core_.local_root.get(), row->path, O_RDONLY, true);
+    if (!fd) return false;
+    MutexLock lock(mutex_);
+    local_ = std::make_shared<Fd>(std::move(*fd));
+    return true;
+  }
+  if (!row->vault) return false;
+  tier::CachedObject now{row->vault->key, row->vault->etag, row->vault->size_bytes};
+  {
+    MutexLock lock(mutex_);
+    if (stream_ != failed) return true;  // another reader was here first
+    if (now.key == object_.key && now.etag == object_.etag) return false;
+  }
+  MEDIAFS_ASSIGN(std::shared_ptr<tier::Stream> stream, core_.streams->open_stream(now));
+  MutexLock lock(mutex_);
+  stream_ = std::move(stream);
+  object_ = std::move(now);
+  return true;
+}
+
+}  // namespace mediafs::fs

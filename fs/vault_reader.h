@@ -1,0 +1,43 @@
+// An open handle's view of a file in the vault: a stream, kept on the same content when the object moves or the file
+// is fetched meanwhile.
+// Threads:    safe from any thread; read() blocks up to the deadline.
+// Borrows:    Core (outlives it).
+// Errors:     the stream's; changed: the file has other content now than when it was opened.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <stop_token>
+
+#include "common/fd.h"
+#include "common/sync.h"
+#include "fs/core.h"
+
+namespace mediafs::fs {
+
+class VaultReader {
+ public:
+  // REQUIRES: row.vault, core.streams.
+  static Result<std::shared_ptr<VaultReader>> open(Core& core, const Found& found);
+  Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> into, const std::stop_token& stop);
+  std::uint64_t size_bytes() const noexcept { return size_bytes_; }
+  const struct stat& opened_as() const noexcept { return st_; }
+
+ private:
+  VaultReader(Core& core, const Found& found);
+  // Where the same content stands now. False: nowhere else than before.
+  Result<bool> reopen(const std::shared_ptr<tier::Stream>& failed);
+
+  Core& core_;
+  const std::int64_t id_;
+  const std::int64_t generation_;
+  const std::uint64_t size_bytes_;
+  const struct stat st_;
+  Mutex mutex_;
+  tier::CachedObject object_ GUARDED_BY(mutex_);
+  std::shared_ptr<tier::Stream> stream_ GUARDED_BY(mutex_);
+  std::shared_ptr<Fd> local_ GUARDED_BY(mutex_);
+};
+
+}  // namespace mediafs::fs
