@@ -1,9 +1,10 @@
 // Reading vault files: streams over the block cache. A stream belongs to one open handle and tells a sequential
 // reader (whose window of read-ahead grows) from a seeking one (whose useless transfers are cancelled).
-// Threads:    Streams is safe from any thread. A Stream may be read from several threads at once.
+// Threads:    Streams is safe from any thread. A Stream may be read from several threads at once. Streams outlives its
+//             Stream objects; shrink() waits for the disk and must not be called from may_write.
 // Owns:       the block cache's directory and its sparse files. Borrows the Vault (outlives it).
-// Shapes:     block = 1 MiB, the last one short. A cached object is named by (key, etag, size): another version of the
-//             object is another cached object.
+// Shapes:     block = 64 KiB, the last one short: small reads fetch little. A cached object is named by (key, etag,
+//             size): another version of the object is another cached object. Without an etag nothing goes to disk.
 // Units:      bytes.
 // Errors:     not_found, offline, timeout (the deadline passed), changed (the object is another one now), corrupt,
 //             cancelled, io.
@@ -50,7 +51,7 @@ struct StreamStats {
 class Streams {
  public:
   struct Options {
-    std::string directory;  // of the block cache
+    std::string directory = {};  // of the block cache
     std::uint64_t cache_bytes = 20ULL << 30;
     std::uint64_t memory_bytes = 256ULL << 20;  // of transfers under way and blocks not yet written, all streams
     std::function<bool(std::uint64_t bytes)> may_write = {};  // unset: always

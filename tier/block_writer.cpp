@@ -1,0 +1,281 @@
+// The block cache's one thread that changes the disk: writes, syncs, evicts and removes.
+#include <algorithm>
+#include <chrono>
+#include <exception>
+#include <iterator>
+
+#include "common/crash.h"
+#include "common/log.h"
+#include "tier/block_cache.h"
+
+namespace mediafs::tier {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr std::size_t kBatchItems = 64;
+constexpr std::uint64_t kSyncBytes = 64ULL << 20;
+constexpr milliseconds kSyncAfter{500};
+constexpr milliseconds kPauseAfterFailure{1000};
+constexpr std::uint64_t kEvictAhead =
+    32ULL << 20;  // at most: an eviction syncs, so it makes room for several blocks
+
+}  // namespace
+
+void BlockCache::work() noexcept {
+  std::uint64_t over = 0;
+  {
+    MutexLock lock(mutex_);
+    if (cached_bytes_ > options_.limit_bytes) over = cached_bytes_ - options_.limit_bytes;
+  }
+  try {
+    if (over > 0) evict(over);
+  } catch (const std::exception& e) {
+    log::error("block_cache", {{"error", e.what()}});
+  }
+  for (bool running = true; running;) {
+    Request* request = nullptr;
+    try {
+      std::vector<Item> items;
+      std::vector<Ref> dropped;
+      std::vector<Ref> closing;
+      running = next(&items, &dropped, &closing, &request);
+      for (const auto& entry : dropped) remove_block_files(directory_.get(), block_file_name(entry->object_));
+      for (const auto& item : items) write(item);
+      if (request != nullptr && request->shrink_bytes > 0)
+        request->freed_bytes = evict(request->shrink_bytes);
+      const bool due = dirty_bytes_ >= kSyncBytes || steady_clock::now() >= dirty_since_ + kSyncAfter;
+      if (!dirty_.empty() && (due || !running || (request != nullptr && request->flush))) sync_dirty();
+      for (const auto& entry : closing) close_if_unused(entry);
+    } catch (const std::exception& e) {
+      log::error("block_cache", {{"error", e.what()}});
+    }
+    if (request != nullptr) {
+      MutexLock lock(mutex_);
+      request->finished = true;
+      finished_.notify_all();
+    }
+  }
+}
+
+// What is to be done next; false when there is nothing left and the cache goes away. Removals come before writes: a
+// new object may have the name of one that was dropped.
+bool BlockCache::next(std::vector<Item>* items, std::vector<Ref>* dropped, std::vector<Ref>* closing,
+                      Request** request) {
+  MutexLock lock(mutex_);
+  for (;;) {
+    dropped->swap(dropped_);
+    if (!dropped->empty()) return true;
+    const bool asked = !requests_.empty();
+    if (asked && (!requests_.front()->flush || queue_.empty())) {
+      *request = requests_.front();
+      requests_.pop_front();
+      return true;
+    }
+    if (!queue_.empty()) {
+      const auto count = static_cast<std::ptrdiff_t>(std::min(queue_.size(), kBatchItems));
+      std::move(queue_.begin(), queue_.begin() + count, std::back_inserter(*items));
+      queue_.erase(queue_.begin(), queue_.begin() + count);
+      return true;
+    }
+    closing->swap(closing_);
+    if (!closing->empty()) return true;
+    if (stopping_) return false;
+    if (dirty_.empty()) {
+      wake_.wait(mutex_);
+    } else if (!wake_.wait_until(mutex_, dirty_since_ + kSyncAfter)) {
+      return true;
+    }
+  }
+}
+
+void BlockCache::write(const Item& item) {
+  const bool written = store(item);
+  {
+    MutexLock lock(mutex_);
+    queue_bytes_ -= block_bytes(item.entry->object_.size_bytes, item.block);
+    if (--item.entry->queued_ == 0 && item.entry->users_ == 0) closing_.push_back(item.entry);
+  }
+  if (item.done) item.done(written);
+}
+
+bool BlockCache::store(const Item& item) {
+  auto& entry = *item.entry;
+  const auto size = block_bytes(entry.object_.size_bytes, item.block);
+  const auto extent = item.block / kExtentBlocks;
+  const auto bit = 1U << (item.block % kExtentBlocks);
+  {
+    MutexLock lock(mutex_);
+    if (entry.dropped_) return false;
+    const auto at = entry.extents_.find(extent);
+    if (at != entry.extents_.end() && (at->second.present & bit) != 0) return true;
+  }
+  if (steady_clock::now() < paused_until_ || !make_room(size)) return false;
+  if (options_.may_write && !options_.may_write(size)) return false;
+  auto open_files = files(item.entry, true);
+  Status written = open_files
+                       ? write_all((*open_files)->data(), {item.bytes.get(), static_cast<std::size_t>(size)},
+                                   item.block * kBlockBytes)
+                       : Status(open_files.err());
+  if (!written) {
+    log::warning("block_cache.write", written.err(), {{"path", entry.object_.key}});
+    paused_until_ = steady_clock::now() + kPauseAfterFailure;
+    return false;
+  }
+  MutexLock lock(mutex_);
+  if (entry.dropped_) return false;
+  gain(entry, extent, bit);
+  if (dirty_.empty()) dirty_since_ = steady_clock::now();
+  dirty_bytes_ += size;
+  if (!entry.dirty_) dirty_.push_back(item.entry);
+  entry.dirty_ = true;
+  return true;
+}
+
+bool BlockCache::make_room(std::uint64_t bytes) {
+  std::uint64_t over = 0;
+  {
+    MutexLock lock(mutex_);
+    if (cached_bytes_ + bytes <= options_.limit_bytes) return true;
+    over = cached_bytes_ + bytes - options_.limit_bytes;
+  }
+  return evict(std::max(over, std::min(kEvictAhead, options_.limit_bytes / 16))) >= over;
+}
+
+std::uint64_t BlockCache::evict(std::uint64_t bytes) {
+  std::uint64_t freed = 0;
+  std::vector<Victim> victims;
+  {
+    MutexLock lock(mutex_);
+    victims = choose(bytes, &freed);
+    for (const auto& victim : victims) {
+      const auto& entry = *victim.entry;
+      if (entry.extents_.empty() && entry.users_ == 0 && entry.queued_ == 0) drop_locked(victim.entry);
+    }
+  }
+  for (const auto& victim : victims) {
+    if (auto cleared = clear_on_disk(victim); !cleared) {
+      log::warning("block_cache.evict", cleared.err(), {{"path", victim.entry->object_.key}});
+      drop(victim.entry);
+    }
+  }
+  // The space must be free when this returns.
+  std::vector<Ref> dropped;
+  {
+    MutexLock lock(mutex_);
+    dropped.swap(dropped_);
+  }
+  for (const auto& entry : dropped) remove_block_files(directory_.get(), block_file_name(entry->object_));
+  return freed;
+}
+
+std::vector<BlockCache::Victim> BlockCache::choose(std::uint64_t bytes, std::uint64_t* freed) {
+  std::map<Entry*, Victim> victims;
+  const auto take_from = [&](std::list<Place>& list, std::uint64_t until) REQUIRES(mutex_) {
+    for (auto at = list.begin(); at != list.end() && *freed < until;) {
+      const auto [entry, extent] = *at++;
+      const auto found = entry->extents_.find(extent);
+      if (found->second.pins > 0) continue;
+      auto& victim = victims[entry];
+      if (victim.entry == nullptr) {
+        victim.entry = entries_.at({entry->object_.key, entry->object_.etag, entry->object_.size_bytes});
+      }
+      victim.extents.push_back(extent);
+      victim.durable = victim.durable || found->second.durable != 0;
+      const auto before = cached_bytes_;
+      lose(*entry, found);
+      *freed += before - cached_bytes_;
+      entry->extents_.erase(found);
+    }
+  };
+  if (ends_bytes_ > options_.limit_bytes / 2) {
+    take_from(ends_, std::min(bytes, ends_bytes_ - options_.limit_bytes / 2));
+  }
+  take_from(middles_, bytes);
+  take_from(ends_, bytes);
+  std::vector<Victim> list;
+  for (auto& [entry, victim] : victims) {
+    std::sort(victim.extents.begin(), victim.extents.end());
+    list.push_back(std::move(victim));
+  }
+  return list;
+}
+
+Status BlockCache::clear_on_disk(const Victim& victim) {
+  {
+    MutexLock lock(mutex_);
+    if (victim.entry->dropped_) return {};
+  }
+  MEDIAFS_ASSIGN(auto open_files, files(victim.entry, false));
+  if (victim.durable) {
+    std::vector<ExtentWord> words;
+    for (const auto extent : victim.extents) words.emplace_back(extent, 0U);
+    MEDIAFS_TRY(open_files->write_words(words));
+    MEDIAFS_TRY(open_files->sync_map());
+  }
+  crash_point("block_cache.before_punch");
+  for (const auto extent : victim.extents) MEDIAFS_TRY(open_files->punch(extent));
+  MutexLock lock(mutex_);
+  if (victim.entry->users_ == 0 && victim.entry->queued_ == 0 && !victim.entry->dirty_)
+    victim.entry->files_.reset();
+  return {};
+}
+
+void BlockCache::sync_dirty() {
+  const auto dirty = std::move(dirty_);
+  dirty_.clear();
+  dirty_bytes_ = 0;
+  for (const auto& entry : dirty) sync(entry);
+}
+
+void BlockCache::sync(const Ref& entry) {
+  std::shared_ptr<BlockFiles> open_files;
+  {
+    MutexLock lock(mutex_);
+    entry->dirty_ = false;
+    open_files = entry->files_;
+    if (entry->dropped_ || open_files == nullptr) return;
+  }
+  auto synced = open_files->sync_data();
+  crash_point("block_cache.after_data");
+  if (synced) {
+    std::vector<ExtentWord> words;
+    {
+      MutexLock lock(mutex_);
+      for (auto& [extent, state] : entry->extents_) {
+        if (state.present == state.durable) continue;
+        words.emplace_back(extent, state.present);
+        state.durable = state.present;
+      }
+    }
+    synced = open_files->write_words(words);
+  }
+  if (synced) return;
+  // After a failed fdatasync nobody knows which bytes are there.
+  log::warning("block_cache.sync", synced.err(), {{"path", entry->object_.key}});
+  drop(entry);
+}
+
+void BlockCache::close_if_unused(const Ref& entry) {
+  std::shared_ptr<BlockFiles> open_files;
+  {
+    MutexLock lock(mutex_);
+    if (entry->users_ > 0 || entry->queued_ > 0 || entry->dropped_) return;
+    if (entry->dirty_) {
+      entry->dirty_ = false;
+      std::erase(dirty_, entry);
+    }
+    open_files = entry->files_;
+  }
+  if (open_files != nullptr) {
+    sync(entry);
+    open_files->touch();
+  }
+  MutexLock lock(mutex_);
+  if (entry->users_ > 0 || entry->queued_ > 0) return;
+  entry->files_.reset();
+  if (entry->extents_.empty()) drop_locked(entry);
+}
+
+}  // namespace mediafs::tier

@@ -1,0 +1,131 @@
+#include "tier/stream.h"
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <random>
+
+#include "tier/stream_core.h"
+
+namespace mediafs::tier {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+using streaming::StreamCore;
+
+constexpr milliseconds kFirstDelay{50};
+constexpr milliseconds kLongestDelay{2000};
+
+// When a read that failed is worth another try, and after how long.
+class Retries {
+ public:
+  std::optional<milliseconds> next(const Error& error) {
+    switch (error.code) {
+      case ErrorCode::offline:
+      case ErrorCode::timeout:
+      case ErrorCode::throttled:
+      case ErrorCode::busy:
+        return delay(error);
+      case ErrorCode::io:
+      case ErrorCode::corrupt:
+      case ErrorCode::cancelled:
+      case ErrorCode::internal:
+        if (std::exchange(tried_again_, true)) return std::nullopt;
+        return milliseconds{0};
+      default:
+        return std::nullopt;
+    }
+  }
+  void progress() { delay_ = kFirstDelay; }
+
+ private:
+  milliseconds delay(const Error& error) {
+    thread_local std::minstd_rand random{std::random_device{}()};
+    const auto longest = delay_.count();
+    delay_ = std::min(delay_ * 2, kLongestDelay);
+    const milliseconds jittered{std::uniform_int_distribution<std::int64_t>(longest / 2, longest)(random)};
+    return std::max(jittered, milliseconds{error.retry_after_ms});
+  }
+  milliseconds delay_ = kFirstDelay;
+  bool tried_again_ = false;
+};
+
+class CachedStream final : public Stream {
+ public:
+  CachedStream(StreamCore& core, const CachedObject& object) : core_(core), object_(core.open(object)) {}
+  ~CachedStream() override { core_.close(object_, state_); }
+
+  Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> into, SteadyTime deadline,
+                           std::stop_token stop) override {
+    const auto total = object_->name.size_bytes;
+    if (offset >= total || into.empty()) return std::size_t{0};
+    into = into.first(static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), total - offset)));
+    streaming::Waiter waiter;
+    waiter.begin = offset;
+    waiter.end = offset + into.size();
+    // Outside of every lock: its destructor waits for a callback that is running.
+    std::optional<std::stop_callback<std::function<void()>>> interrupt;
+    if (stop.stop_possible()) interrupt.emplace(stop, [this, &waiter] { core_.wake(waiter); });
+
+    core_.prepare(object_, state_, waiter);
+    auto result = read_all(offset, into, waiter, deadline, stop);
+    core_.finish(object_, waiter);
+    return result;
+  }
+
+ private:
+  Result<std::size_t> read_all(std::uint64_t offset, std::span<std::byte> into, streaming::Waiter& waiter,
+                               SteadyTime deadline, const std::stop_token& stop) {
+    Retries retries;
+    std::size_t done = 0;
+    while (done < into.size()) {
+      auto got =
+          core_.read_some_of(object_, state_, offset + done, into.subspan(done), waiter, deadline, stop);
+      if (got) {
+        done += *got;
+        retries.progress();
+        continue;
+      }
+      if (stop.stop_requested()) return got.err();
+      const auto delay = retries.next(got.err());
+      if (!delay || steady_clock::now() + *delay >= deadline) return got.err();
+      if (!core_.pause(waiter, steady_clock::now() + *delay, stop)) {
+        return make_error(ErrorCode::cancelled, "read " + object_->name.key, "the reader was interrupted");
+      }
+    }
+    core_.served(done);
+    return done;
+  }
+
+  StreamCore& core_;
+  const std::shared_ptr<streaming::Object> object_;
+  streaming::StreamState state_;  // guarded by the core's mutex
+};
+
+class CachedStreams final : public Streams {
+ public:
+  CachedStreams(Options options, Vault& vault, std::unique_ptr<BlockCache> cache)
+      : core_(std::move(options), vault, std::move(cache)) {}
+  Result<std::unique_ptr<Stream>> open_stream(const CachedObject& object) override {
+    return std::unique_ptr<Stream>(std::make_unique<CachedStream>(core_, object));
+  }
+  void forget(const std::string& key) override { core_.cache().forget(key); }
+  std::uint64_t shrink(std::uint64_t bytes) override { return core_.cache().shrink(bytes); }
+  StreamStats stats() const override { return core_.stats(); }
+
+ private:
+  StreamCore core_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Streams>> Streams::open(Options options, Vault& vault) {
+  MEDIAFS_ASSIGN(auto cache, BlockCache::open({options.directory, options.cache_bytes,
+                                               std::min<std::uint64_t>(options.memory_bytes / 4, 64ULL << 20),
+                                               options.may_write}));
+  return std::unique_ptr<Streams>(
+      std::make_unique<CachedStreams>(std::move(options), vault, std::move(cache)));
+}
+
+}  // namespace mediafs::tier

@@ -1,0 +1,172 @@
+// Transfers from the vault: their start and end, and where their blocks go.
+#include <algorithm>
+#include <cstring>
+
+#include "tier/stream_core.h"
+
+namespace mediafs::tier::streaming {
+
+void StreamCore::run(const Starts& starts, const Cancels& cancels) {
+  for (const auto read : cancels) vault_.cancel(read);
+  for (const auto& transfer : starts) start(transfer);
+}
+
+void StreamCore::start(const std::shared_ptr<Transfer>& transfer) {
+  ++requests_;
+  const auto& name = transfer->object->name;
+  const auto read = vault_.start_read(
+      {name.key, transfer->offset, transfer->size, name.etag},
+      [this, transfer](std::span<const std::byte> bytes) { return on_bytes(*transfer, bytes); },
+      [this, transfer](Status status) { on_done(transfer, status); });
+  bool cancel = false;
+  {
+    MutexLock lock(mutex_);
+    transfer->read = read;
+    cancel = transfer->cancelled;  // while it was being started: abandon() had no number yet
+  }
+  if (cancel) vault_.cancel(read);
+}
+
+bool StreamCore::on_bytes(Transfer& transfer, std::span<const std::byte> bytes) {
+  fetched_bytes_ += bytes.size();
+  const auto before = transfer.got;  // only this call changes it
+  if (bytes.size() > transfer.size - before) {
+    MutexLock lock(mutex_);
+    transfer.too_long = true;
+    return false;
+  }
+  auto at = before;
+  for (auto left = bytes; !left.empty();) {
+    auto& block = *transfer.blocks[static_cast<std::size_t>(at / kBlockBytes)];
+    const auto skip = static_cast<std::size_t>(at % kBlockBytes);
+    const auto count = std::min(left.size(), block.size - skip);
+    if (!block.data) block.data = block.buffers->get();
+    std::memcpy(block.data.get() + skip, left.data(), count);
+    left = left.subspan(count);
+    at += count;
+  }
+  const auto first = static_cast<std::size_t>(before / kBlockBytes);
+  const auto last = at == transfer.size ? transfer.blocks.size() : static_cast<std::size_t>(at / kBlockBytes);
+  {
+    MutexLock lock(mutex_);
+    if (transfer.cancelled) return false;
+    transfer.got = at;
+    for (auto i = first; i < last; ++i) {
+      transfer.blocks[i]->filled = transfer.blocks[i]->size;
+      transfer.blocks[i]->transfer = nullptr;
+    }
+    if (last < transfer.blocks.size()) {
+      transfer.blocks[last]->filled = static_cast<std::size_t>(at - last * kBlockBytes);
+    }
+    transfer.object->failing = false;
+    for (auto* waiter : transfer.waiters) {
+      if (waiter->until <= transfer.offset + at) waiter->wake.notify_all();
+    }
+  }
+  if (first < last) keep(transfer, first, last);
+  return true;
+}
+
+// Whole blocks go to the cache's queue; what it does not take only memory has.
+void StreamCore::keep(const Transfer& transfer, std::size_t first, std::size_t last) {
+  const auto& object = transfer.object;
+  for (auto i = first; i < last; ++i) {
+    const auto& memory = transfer.blocks[i];
+    const auto block = transfer.first_block + i;
+    if (object->entry != nullptr &&
+        cache_->put(object->entry, block, BlockCache::Bytes(memory, memory->data.get()),
+                    [this, object, block, memory](bool ok) { written(object, block, memory, ok); })) {
+      continue;
+    }
+    written(object, block, memory, false);
+  }
+}
+
+void StreamCore::written(const std::shared_ptr<Object>& object, std::uint64_t block,
+                         const std::shared_ptr<MemoryBlock>& memory, bool ok) {
+  MutexLock lock(mutex_);
+  const auto at = object->blocks.find(block);
+  if (at == object->blocks.end() || at->second != memory) return;
+  if (ok) {
+    object->blocks.erase(at);
+  } else {
+    make_loose(object, block, *memory);
+  }
+}
+
+void StreamCore::make_loose(const std::shared_ptr<Object>& object, std::uint64_t block, MemoryBlock& memory) {
+  memory.loose = loose_.insert(memory.consumed ? loose_.begin() : loose_.end(), Loose{object, block});
+  while (buffers_->used_bytes > options_.memory_bytes && !loose_.empty()) drop_loose(loose_.begin());
+}
+
+void StreamCore::drop_loose(std::list<Loose>::iterator at) {
+  const auto object = at->object;
+  const auto block = object->blocks.find(at->block);
+  block->second->loose.reset();
+  loose_.erase(at);
+  object->blocks.erase(block);
+}
+
+// How much memory there is for reading ahead, after what was read to its end has made way.
+std::uint64_t StreamCore::room(std::uint64_t wanted) {
+  while (buffers_->used_bytes + wanted > options_.memory_bytes && !loose_.empty()) {
+    const auto& front = loose_.front();
+    if (!front.object->blocks.at(front.block)->consumed) break;
+    drop_loose(loose_.begin());
+  }
+  const auto used = buffers_->used_bytes.load();
+  return used < options_.memory_bytes ? options_.memory_bytes - used : 0;
+}
+
+void StreamCore::abandon(Transfer& transfer, Cancels* cancels) {
+  transfer.cancelled = true;
+  for (auto* waiter : transfer.waiters) waiter->wake.notify_all();
+  if (transfer.read) cancels->push_back(*transfer.read);
+  leave(transfer);
+}
+
+// Out of the object: what it has not brought can be asked for again.
+void StreamCore::leave(Transfer& transfer) {
+  auto& object = *transfer.object;
+  for (std::size_t i = 0; i < transfer.blocks.size(); ++i) {
+    const auto& memory = transfer.blocks[i];
+    if (memory->transfer == nullptr) continue;
+    memory->transfer = nullptr;
+    const auto at = object.blocks.find(transfer.first_block + i);
+    if (at != object.blocks.end() && at->second == memory) object.blocks.erase(at);
+  }
+  if (transfer.got < transfer.size) {
+    for (auto* owner : transfer.owners) owner->ahead.lost(transfer.offset + transfer.got);
+  }
+  transfer.owners.clear();
+  object.transfers.remove_if([&](const auto& other) { return other.get() == &transfer; });
+}
+
+void StreamCore::on_done(const std::shared_ptr<Transfer>& transfer, const Status& status) {
+  const auto& object = transfer->object;
+  bool changed = false;
+  {
+    MutexLock lock(mutex_);
+    transfer->finished = true;
+    if (!transfer->cancelled) {
+      const auto what = "read " + object->name.key;
+      if (transfer->too_long) {
+        transfer->error = make_error(ErrorCode::corrupt, what, "the vault sent more bytes than asked for");
+      } else if (!status) {
+        transfer->error = status.err();
+      } else if (transfer->got < transfer->size) {
+        transfer->error = make_error(ErrorCode::corrupt, what, "the vault sent fewer bytes than asked for");
+      }
+      if (transfer->error) object->failing = true;
+      changed = transfer->error && transfer->error->code == ErrorCode::changed;
+      if (changed) object->changed = transfer->error;
+      leave(*transfer);
+      for (auto* waiter : transfer->waiters) waiter->wake.notify_all();
+    }
+  }
+  if (changed && object->entry != nullptr) cache_->drop(object->entry);
+  MutexLock lock(mutex_);
+  if (--under_way_ == 0) drained_.notify_all();
+}
+
+}  // namespace mediafs::tier::streaming
