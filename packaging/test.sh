@@ -75,7 +75,7 @@ build() { # DIR CXX CMAKE-OPTION...
   cmake -G Ninja -S . -B "$dir" -DCMAKE_CXX_COMPILER="$cxx" -DMEDIAFS_TESTS=ON "$@" >"$dir.configure.log" 2>&1 ||
     { cat "$dir.configure.log"; return 1; }
   rm -f "$dir.configure.log"
-  nice cmake --build "$dir" -j "$JOBS"
+  nice cmake --build "$dir" -j "$JOBS" -- -k 10
 }
 
 sanitized() { build "build-$1" clang++ -DMEDIAFS_SANITIZE="$1" -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS="-O1 -g1"; }
