@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 namespace mediafs::tier::streaming {
 namespace {
@@ -278,6 +279,7 @@ Result<std::size_t> StreamCore::read_some_of(const std::shared_ptr<Object>& obje
     Starts starts;
     {
       MutexLock lock(mutex_);
+      if (waiter.missed) return *std::exchange(waiter.missed, std::nullopt);
       const auto end = std::min(offset + into.size(), offset + kMostNeeded);
       ask(object, stream, {offset, end, end}, &starts);
       if (stopping_)
@@ -295,6 +297,7 @@ Status StreamCore::wait_for(const std::shared_ptr<Transfer>& transfer, Waiter& w
   while (transfer->offset + transfer->got < waiter.until) {
     if (transfer->error) {
       status = *transfer->error;
+      waiter.missed.reset();
     } else if (transfer->finished || transfer->cancelled) {
       status = make_error(ErrorCode::cancelled, "read " + key, "the transfer was cancelled");
     } else if (stop.stop_requested()) {

@@ -73,6 +73,7 @@ struct Waiter {  // a read under way
   CondVar wake;
   std::uint64_t begin = 0, end = 0;  // what it reads
   std::uint64_t until = 0;           // up to where it needs bytes of the transfer that it waits for
+  std::optional<Error> missed;       // of a transfer that failed before the read came to wait for it
 };
 
 struct StreamState {  // of one handle

@@ -157,7 +157,14 @@ void StreamCore::on_done(const std::shared_ptr<Transfer>& transfer, const Status
       } else if (transfer->got < transfer->size) {
         transfer->error = make_error(ErrorCode::corrupt, what, "the vault sent fewer bytes than asked for");
       }
-      if (transfer->error) object->failing = true;
+      if (transfer->error) {
+        object->failing = true;
+        for (auto* reader : object->reading) {
+          if (reader->begin < transfer->end() && transfer->offset + transfer->got < reader->end) {
+            reader->missed = transfer->error;
+          }
+        }
+      }
       changed = transfer->error && transfer->error->code == ErrorCode::changed;
       if (changed) object->changed = transfer->error;
       leave(*transfer);

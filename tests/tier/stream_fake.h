@@ -62,6 +62,10 @@ class FakeVault final : public Vault {
     MutexLock lock(mutex_);
     fate_ = std::move(fate);
   }
+  void refuse(std::optional<Error> error) {  // before start_read returns
+    MutexLock lock(mutex_);
+    refuse_ = std::move(error);
+  }
   void release() {
     MutexLock lock(mutex_);
     released_ = true;
@@ -85,6 +89,12 @@ class FakeVault final : public Vault {
     ++requests_;
     log_.push_back(request);
     const auto id = ++last_id_;
+    if (refuse_) {
+      const auto error = *refuse_;
+      lock.unlock();
+      on_done(error);
+      return id;
+    }
     reads_[id] = {};
     threads_.emplace_back(
         [this, id, request = std::move(request), bytes = std::move(on_bytes), done = std::move(on_done)] {
@@ -169,6 +179,7 @@ class FakeVault final : public Vault {
   CondVar wake_;
   std::map<std::string, Stored> objects_ GUARDED_BY(mutex_);
   std::function<Fate(const ReadRequest&)> fate_ GUARDED_BY(mutex_);
+  std::optional<Error> refuse_ GUARDED_BY(mutex_);
   std::map<std::uint64_t, Read> reads_ GUARDED_BY(mutex_);
   std::vector<ReadRequest> log_ GUARDED_BY(mutex_);
   bool released_ GUARDED_BY(mutex_) = false;
