@@ -81,12 +81,35 @@ std::optional<std::size_t> worded(const Name& name, std::size_t i, Date& date) {
   return name.tokens[i + 2].end;
 }
 
+// June 1, 2011
+std::optional<std::size_t> month_first(const Name& name, std::size_t i, Date& date) {
+  if (!(name.tokens[i].word & kMonth) || i == 0 || i + 2 >= name.size()) return std::nullopt;
+  if (!name.tokens[i + 1].digits || !name.tokens[i + 2].digits || name.word(i + 1).size() > 2)
+    return std::nullopt;
+  date = {to_int(name.word(i + 2)), *month_number(name.lower(i)), to_int(name.word(i + 1))};
+  if (!is_valid(date)) return std::nullopt;
+  return name.tokens[i + 2].end;
+}
+
+// 11.06.01, only where a broadcast's technical words follow
+std::optional<std::size_t> short_year(const Name& name, std::size_t i, Date& date) {
+  if (i == 0 || i + 3 >= name.size() || !(name.tokens[i + 3].word & (kTvSource | kStrong)))
+    return std::nullopt;
+  for (std::size_t k = i; k < i + 3; ++k) {
+    if (!name.tokens[k].digits || name.word(k).size() != 2) return std::nullopt;
+  }
+  date = {2000 + to_int(name.word(i)), to_int(name.word(i + 1)), to_int(name.word(i + 2))};
+  if (!is_valid(date)) return std::nullopt;
+  return name.tokens[i + 2].end;
+}
+
 }  // namespace
 
 std::optional<std::size_t> match_date(const Name& name, std::size_t token, Date& date) {
-  if (!is_digit(name.text[name.tokens[token].begin])) return std::nullopt;
+  if (!is_digit(name.text[name.tokens[token].begin])) return month_first(name, token, date);
   if (auto end = three_numbers(name, token, date)) return end;
   if (auto end = packed(name, token, date)) return end;
+  if (auto end = short_year(name, token, date)) return end;
   return worded(name, token, date);
 }
 

@@ -35,6 +35,19 @@ std::size_t trim_before_numbers(Release& r, std::size_t end) {
       --end;
       continue;
     }
+    if (w == "ova" || w == "ona" || w == "oad" || w == "oav") {
+      r.parsed.special = true;
+      --end;
+      continue;
+    }
+    const Gap before = n.tokens[end - 1].gap;
+    const bool apart = (before & kGapDash) && (before & (kGapSpace | kGapUnder));
+    if (r.numbers.paired && apart && n.tokens[end - 1].digits && w.size() >= 2 && w.size() <= 4 &&
+        !is_year(n, end - 1)) {
+      r.numbers.absolute = {static_cast<double>(to_int(w))};  // "- 003 (1x03)"
+      --end;
+      continue;
+    }
     if (end < r.start + 3 || !n.tokens[end - 1].digits || !n.tokens[end - 2].digits) break;
     const int first = to_int(n.word(end - 2));
     const int last = to_int(n.word(end - 1));
@@ -103,10 +116,7 @@ void find_film_marks(Release& r, std::size_t& end) {
       end = std::min(end, i);
       return;
     }
-    if (w[0] == 'f') {
-      r.start = i + 1;
-      return;
-    }
+    if (w[0] == 'f') r.start = i + 1;
   }
 }
 
@@ -114,7 +124,16 @@ void read_episode_title(Release& r) {
   const Name& n = r.name;
   std::size_t from = r.numbers.last;
   while (from < n.size() && r.year_token == from) ++from;
+  // "S01E03 - 003 - Title"
+  if (from + 1 < n.size() && n.tokens[from].digits && n.word(from).size() == 3 &&
+      (n.tokens[from].gap & kGapDash) && (n.tokens[from + 1].gap & kGapDash) &&
+      (n.tokens[from + 1].gap & kGapSpace)) {
+    r.parsed.absolute = {static_cast<double>(to_int(n.word(from)))};
+    ++from;
+  }
   std::size_t end = text_end(r, from);
+  // "S01E02-GROUP"
+  if (from + 1 == n.size() && n.tokens[from].gap == kGapDash && !n.tokens[from].digits) return;
   for (std::size_t i = from; i < end; ++i) {
     const std::string_view w = n.lower(i);
     const bool part =

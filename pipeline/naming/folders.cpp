@@ -38,7 +38,7 @@ Folder read_folder(std::string_view name) {
   if (among(kGeneric, low) || low.size() <= 1) return {FolderRole::generic, {}};
   if (low == "specials" || low == "season 0") return {FolderRole::season, 0};
   const Name tokens = tokenize(text);
-  if (tokens.size() == 0) return {FolderRole::generic, {}};
+  if (tokens.size() == 0 || (tokens.size() == 1 && is_year(tokens, 0))) return {FolderRole::generic, {}};
   Numbers numbers;
   auto end = match_paired(tokens, 0, numbers);
   if (!end) end = match_worded(tokens, 0, numbers);

@@ -45,10 +45,27 @@ bool looks_random(std::string_view word) {
   if (s.hexadecimal && word.size() >= 24) return true;
   if (word.size() >= 10 && s.digits >= 2 && s.changes >= 4) return true;
   if (word.size() >= 16 && s.changes >= 7) return true;
+  if (word.size() >= 10 && s.digits >= 1 && s.changes >= 5) return true;
+  if (word.size() >= 12 && static_cast<std::size_t>(s.changes) * 3 >= word.size()) return true;
   // No word of any language: hardly a vowel, or a long run of consonants.
   if (word.size() >= 12 && s.letters >= 8 && (s.vowels * 6 < s.letters || s.longest_consonants >= 7))
     return true;
   return word.size() >= 12 && s.digits >= 3 && s.letters >= 6 && s.longest_consonants >= 5;
+}
+
+// IMG_1234, VID_20200101_120000, 20200101_120000: a camera's counter or clock.
+bool is_camera_file(const Name& name) {
+  static constexpr std::string_view kPrefixes[] = {"img", "vid", "dsc",  "dscn",    "dscf",
+                                                   "mvi", "pxl", "gopr", "whatsapp"};
+  std::size_t i = 0;
+  if (std::find(std::begin(kPrefixes), std::end(kPrefixes), name.lower(0)) != std::end(kPrefixes)) i = 1;
+  std::size_t digits = 0;
+  const bool prefixed = i == 1;
+  for (; i < name.size(); ++i) {
+    if (!name.tokens[i].digits) return false;
+    digits += name.word(i).size();
+  }
+  return prefixed ? digits >= 3 : digits == 14 && name.size() <= 2;
 }
 
 bool mixes(std::string_view word) {
@@ -60,9 +77,13 @@ bool mixes(std::string_view word) {
 
 bool is_garbage(const Name& name) {
   if (name.size() == 0) return true;
+  if (is_camera_file(name)) return true;
   std::size_t random = 0, mixed = 0, length = 0, longest_other = 0, technical = 0;
   for (std::size_t i = 0; i < name.size(); ++i) {
     const std::string_view w = name.word(i);
+    Numbers numbers;
+    if (is_digit(w.back()) && match_paired(name, i, numbers) == name.tokens[i].end && numbers.paired)
+      return false;
     length += w.size();
     if (name.tokens[i].word & kStrong) ++technical;
     if (mixes(w)) ++mixed;
@@ -78,7 +99,8 @@ bool is_garbage(const Name& name) {
     // One word with digits inside it has no readable title.
     const Shape s = measure(w);
     const bool inner = is_ascii_word(w) && s.digits >= 2 && s.letters >= 4 && s.changes >= 2 && w.size() >= 9;
-    return random == 1 || inner;
+    const bool checksum = s.hexadecimal && w.size() == 8 && s.digits >= 2 && s.letters >= 2;
+    return random == 1 || inner || checksum;
   }
   if (mixed == name.size() && length >= 16) return true;
   // password - "bdc435cb-93c4-…" yEnc, abc.xyz.af6021c37f7852

@@ -1,6 +1,6 @@
 // Which words of a name are technical. A strong word always is; a weak one only in technical company.
 #include <algorithm>
-#include <array>
+#include <iterator>
 #include <utility>
 
 #include "pipeline/naming/release.h"
@@ -11,18 +11,18 @@ namespace mediafs::naming {
 namespace {
 
 using Pair = std::pair<std::string_view, std::string_view>;
-constexpr std::array<Pair, 50> kPairs = {{
-    {"web", "dl"},        {"web", "rip"},      {"web", "dlrip"},  {"web", "cap"},    {"blu", "ray"},
-    {"dvd", "rip"},       {"dvd", "r"},        {"dvd", "scr"},    {"hd", "tv"},      {"hd", "rip"},
-    {"hd", "cam"},        {"hd", "ts"},        {"h", "264"},      {"h", "265"},      {"x", "264"},
-    {"x", "265"},         {"dts", "hd"},       {"dts", "x"},      {"dvb", "rip"},    {"bd", "rip"},
-    {"br", "rip"},        {"tv", "rip"},       {"dd", "5"},       {"dd", "2"},       {"ds", "rip"},
-    {"open", "matte"},    {"split", "scenes"}, {"dual", "audio"}, {"read", "nfo"},   {"dolby", "vision"},
-    {"dolby", "digital"}, {"true", "hd"},      {"10", "bit"},     {"8", "bit"},      {"bd", "remux"},
-    {"half", "ou"},       {"half", "sbs"},     {"multi", "sub"},  {"multi", "subs"}, {"multi", "audio"},
-    {"web", "hd"},        {"dvd", "screener"}, {"nl", "subs"},    {"eng", "sub"},    {"eng", "subs"},
-    {"sub", "ita"},       {"sub", "eng"},      {"sub", "fr"},     {"hd", "dvd"},     {"vhs", "rip"},
-}};
+constexpr Pair kPairs[] = {
+    {"web", "dl"},         {"web", "rip"},      {"web", "dlrip"},  {"web", "cap"},    {"blu", "ray"},
+    {"dvd", "rip"},        {"dvd", "r"},        {"dvd", "scr"},    {"hd", "tv"},      {"hd", "rip"},
+    {"hd", "cam"},         {"hd", "ts"},        {"h", "264"},      {"h", "265"},      {"x", "264"},
+    {"x", "265"},          {"dts", "hd"},       {"dts", "x"},      {"dvb", "rip"},    {"bd", "rip"},
+    {"br", "rip"},         {"tv", "rip"},       {"dd", "5"},       {"dd", "2"},       {"ds", "rip"},
+    {"open", "matte"},     {"split", "scenes"}, {"dual", "audio"}, {"read", "nfo"},   {"dolby", "vision"},
+    {"dolby", "digital"},  {"true", "hd"},      {"10", "bit"},     {"8", "bit"},      {"bd", "remux"},
+    {"half", "ou"},        {"half", "sbs"},     {"multi", "sub"},  {"multi", "subs"}, {"multi", "audio"},
+    {"web", "hd"},         {"dvd", "screener"}, {"nl", "subs"},    {"eng", "sub"},    {"eng", "subs"},
+    {"sub", "ita"},        {"sub", "eng"},      {"sub", "fr"},     {"hd", "dvd"},     {"vhs", "rip"},
+    {"complete", "series"}};
 
 bool has(const Name& name, std::size_t i, std::uint32_t bits) {
   return (name.tokens[i].word & bits) != 0;
@@ -137,7 +137,7 @@ void join_phrases(Name& name) {
     }
     if (name.tokens[i].block != name.tokens[i + 1].block) continue;
     const Pair pair{name.lower(i), name.lower(i + 1)};
-    if (std::find(kPairs.begin(), kPairs.end(), pair) == kPairs.end()) continue;
+    if (std::find(std::begin(kPairs), std::end(kPairs), pair) == std::end(kPairs)) continue;
     name.tokens[i].word |= kStrong;
     name.tokens[i + 1].word |= kStrong;
     if (pair.second == "tv") name.tokens[i].word |= kTvSource;
@@ -150,7 +150,6 @@ std::vector<bool> find_marks(const Name& name, std::size_t start) {
   const bool loud = shouts(name, start);
   const auto runs = edition_runs(name, start + 1);
   auto run = runs.rbegin();
-  bool year_seen = false;
   std::size_t first_year = kNoToken;
   for (std::size_t i = start + 1; i < name.size() && first_year == kNoToken; ++i) {
     if (is_year(name, i)) first_year = i;
@@ -159,7 +158,6 @@ std::vector<bool> find_marks(const Name& name, std::size_t start) {
     const std::size_t i = k - 1;
     const bool before_mark = k < name.size() && marks[k];
     const bool before_year = k < name.size() && is_year(name, k);
-    year_seen |= before_year;
     if (has(name, i, kStrong)) marks[i] = true;
     if (marks[i]) continue;
     if (has(name, i, kVersion) &&
@@ -186,6 +184,7 @@ std::vector<bool> find_marks(const Name& name, std::size_t start) {
       marks[i] = i > start + 1 && oddly_cased(name.word(i)) && !loud && !is_article(name.lower(i - 1));
     } else if (k == name.size()) {
       marks[i] = has(name, i, kTrailing | kSubtitled) ||
+                 (!has(name, i, kPlainWord | kLanguage) && oddly_cased(name.word(i)) && !loud) ||
                  (has(name, i, kLanguage) && oddly_cased(name.word(i)) && !loud);
     }
   }

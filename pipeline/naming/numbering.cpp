@@ -7,7 +7,7 @@ namespace mediafs::naming {
 
 namespace {
 
-constexpr int kMostInRange = 400;
+constexpr std::size_t kMostInRange = 400;
 
 void append(std::vector<int>& list, int value) {
   if (std::find(list.begin(), list.end(), value) == list.end()) list.push_back(value);
@@ -15,7 +15,7 @@ void append(std::vector<int>& list, int value) {
 
 bool append_range(std::vector<int>& list, int last) {
   const int first = list.back();
-  if (last <= first || last - first > kMostInRange) return false;
+  if (last <= first || last - first > static_cast<int>(kMostInRange)) return false;
   for (int n = first + 1; n <= last; ++n) list.push_back(n);
   return true;
 }
@@ -35,7 +35,7 @@ Gap2 skip_gap(Cursor& c) {
     const char ch = c.peek();
     if (ch == '-' || ch == '~') {
       gap.dash = true;
-    } else if (ch != ' ' && ch != '.' && ch != '_' && ch != '+' && ch != '&') {
+    } else if (ch != ' ' && ch != '.' && ch != '_' && ch != '+' && ch != '&' && ch != ',') {
       break;
     }
     gap.any = true;
@@ -102,7 +102,8 @@ bool all_of_total(Cursor& c, const std::vector<int>& episodes) {
 std::optional<std::size_t> finish_episodes(Cursor c, int season, Numbers& out, std::vector<int> episodes,
                                            bool crosses) {
   read_episode_suffix(c, out);
-  for (int i = 0; i < kMostInRange && (more_marked(c, episodes, crosses) || more_plain(c, episodes)); ++i) {
+  for (std::size_t i = 0; i < kMostInRange && (more_marked(c, episodes, crosses) || more_plain(c, episodes));
+       ++i) {
   }
   if (!c.boundary() && !(c.peek() == 'v' && is_digit(c.peek(1)))) return std::nullopt;
   if (all_of_total(c, episodes)) out.whole = true;
@@ -144,8 +145,8 @@ std::optional<std::size_t> match_s_form(Cursor c, Numbers& out) {
   const std::size_t width = c.at - digits_at;
   Cursor t = c;
   t.skip(" ._-", 3);
-  const bool ep =
-      t.eat("episode") || t.eat("eps") || t.eat("ep") || t.eat('e') || (t.at == c.at && t.eat('x'));
+  const bool ep = t.eat("episode") || t.eat("eps") || t.eat("ep") || t.eat('e') ||
+                  (t.at == c.at && t.eat('x') && (t.eat('e'), true));
   if (ep) {
     t.skip(" ._", 1);
     if (const auto episode = t.number(1, 5)) {
@@ -160,6 +161,12 @@ std::optional<std::size_t> match_s_form(Cursor c, Numbers& out) {
   if (t.eat('d') && t.number(1, 2) && t.boundary()) {
     out.season = *season;
     out.disc = true;
+    return t.at;
+  }
+  t = c;
+  if (t.eat("extras") && t.boundary()) {
+    out.season = *season;
+    out.extra = true;
     return t.at;
   }
   if (!c.boundary()) return std::nullopt;
@@ -206,7 +213,8 @@ bool pair_with_next(const Name& name, std::size_t next, Numbers& numbers) {
   const bool boxed =
       (gap & kGapOpen) && name.tokens[next].bracket == '[' && (name.gap_after(next) & kGapClose);
   const std::string_view digits = name.word(next);
-  if ((!dashed && !boxed) || digits.size() < 2 || digits.size() > 4) return false;
+  const bool spaced = gap == kGapSpace && digits.size() == 2 && digits.front() == '0';
+  if ((!dashed && !boxed && !spaced) || digits.size() < 2 || digits.size() > 4) return false;
   if (dashed && name.gap_after(next) == kGapDot && next + 1 < name.size() && name.tokens[next + 1].digits)
     return false;
   numbers.episodes = {to_int(digits)};
@@ -226,7 +234,9 @@ void merge(Numbers& total, const Numbers& found, std::size_t from, std::size_t t
     total.episodes = found.episodes;
     total.paired = true;
   } else if (again) {
-    for (const int n : found.episodes) append(total.episodes, n);
+    for (const int n : found.episodes) {
+      if (total.episodes.size() < kMostInRange) append(total.episodes, n);
+    }
   } else {
     if (found.season && !total.season) {
       total.season = found.season;
@@ -240,6 +250,7 @@ void merge(Numbers& total, const Numbers& found, std::size_t from, std::size_t t
   }
   total.special |= found.special;
   total.disc |= found.disc;
+  total.extra |= found.extra;
   total.whole |= found.whole;
 }
 

@@ -60,7 +60,7 @@ class BareNumbers {
   }
 
   void find() {
-    if (range()) return;
+    if (range() || couple()) return;
     if (after_dash()) return;
     if (boxed()) return;
     if (leading()) return;
@@ -100,6 +100,24 @@ class BareNumbers {
     r_.numbers.cover(from, to);
   }
 
+  // "01+02", "01 & 02", "01 and 02"
+  bool couple() {
+    for (std::size_t i = r_.start + 1; i + 1 < n_.size() && i <= limit_; ++i) {
+      const auto a = read_bare(n_, i);
+      if (!a || a->width != 2 || a->next != i + 1 || !(r_.fansub || dashed(n_.tokens[i].gap))) continue;
+      const std::string_view word = n_.lower(i + 1);
+      const std::size_t second = word == "&" || word == "and"        ? i + 2
+                                 : (n_.tokens[i + 1].gap & kGapPlus) ? i + 1
+                                                                     : n_.size();
+      if (second >= n_.size()) continue;
+      const auto b = read_bare(n_, second);
+      if (!b || b->value != a->value + 1 || !closes(b->next)) continue;
+      take_absolute(i, b->next, {static_cast<double>(a->value), static_cast<double>(b->value)});
+      return true;
+    }
+    return false;
+  }
+
   bool range() {
     for (std::size_t i = r_.start + 1; i + 1 < n_.size() && i <= limit_; ++i) {
       const auto a = read_bare(n_, i);
@@ -111,7 +129,7 @@ class BareNumbers {
       if (!(gap & (kGapDash | kGapTilde)) || (gap & ~(kGapDash | kGapTilde | kGapSpace))) continue;
       const bool loose = (gap & kGapSpace) && !tilde;
       // "Show 21 - 101" is a title and a number; "01 - 119" can only be a range.
-      if (loose && !(n_.word(i).front() == '0' && r_.fansub)) continue;
+      if (loose && !(n_.word(i).front() == '0' && (r_.fansub || n_.word(i + 1).front() == '0'))) continue;
       const auto b = read_bare(n_, i + 1);
       if (!b || b->value <= a->value || b->value - a->value > kMostInRange || year_like(i + 1) ||
           !closes(b->next))

@@ -34,7 +34,7 @@ Link read_link(Cursor& c, bool allow_space) {
     if (is_digit(t.peek())) return c = t, Link::range;
     return Link::none;
   }
-  if (t.eat('&') || t.eat('+') ||
+  if (t.eat('&') || t.eat('+') || t.eat(',') ||
       (t.at > c.at && (t.eat("and") || t.eat("en") || t.eat("et") || t.eat("y ")))) {
     t.skip(kLoose, 1);
     if (is_digit(t.peek())) return c = t, Link::list;
@@ -190,13 +190,48 @@ std::optional<std::size_t> number_before(const Name& name, std::size_t i, Number
   return t.at;
 }
 
+// "4ª Temporada"
+std::optional<std::size_t> ordinal_season(const Name& name, std::size_t i, Numbers& out) {
+  if (i == 0 || i + 1 >= name.size() || name.tokens[i + 1].gap & (kGapDash | kGapOpen | kGapClose))
+    return std::nullopt;
+  Cursor c{name.low, name.tokens[i].begin};
+  const auto n = c.number(1, 2);
+  if (!n || !(c.eat("ª") || c.eat("º") || c.eat("a")) || c.at != name.tokens[i].end) return std::nullopt;
+  if (name.lower(i + 1) != "temporada") return std::nullopt;
+  out.season = *n;
+  return name.tokens[i + 1].end;
+}
+
+// "2. Staffel"
+std::optional<std::size_t> season_before(const Name& name, std::size_t i, Numbers& out) {
+  const Token& t = name.tokens[i];
+  if (!t.digits || t.end - t.begin > 2 || i == 0 || i + 1 >= name.size()) return std::nullopt;
+  const Gap gap = name.tokens[i + 1].gap;
+  const bool joined = (gap & kGapDot) && !(gap & (kGapDash | kGapOpen | kGapClose));
+  const std::string_view word = name.lower(i + 1);
+  if (!joined || (word != "staffel" && word != "sezon" && word != "sezona" && word != "sesong"))
+    return std::nullopt;
+  out.season = to_int(name.word(i));
+  return name.tokens[i + 1].end;
+}
+
+// "Series 3 Episode 4", as British broadcasters count
+bool is_british_series(const Name& name, std::size_t i) {
+  if (name.lower(i) != "series" || i == 0 || i + 2 >= name.size() || !name.tokens[i + 1].digits) return false;
+  const std::string_view word = name.lower(i + 2);
+  return word == "episode" || word == "ep";
+}
+
 // 第1008话, 第12集, 第1季
 std::optional<std::size_t> ideographic(const Name& name, std::size_t i, Numbers& out) {
-  if (!name.tokens[i].digits || i + 1 >= name.size() || name.tokens[i + 1].gap != 0) return std::nullopt;
-  const std::string_view next = name.word(i + 1);
+  if (!name.tokens[i].digits || i + 1 >= name.size()) return std::nullopt;
+  std::size_t last = i;  // 第01-12集
+  if (i + 2 < name.size() && name.tokens[i + 1].digits && name.tokens[i + 1].gap == kGapDash) last = i + 1;
+  if (name.tokens[last + 1].gap != 0) return std::nullopt;
+  const std::string_view next = name.word(last + 1);
   const auto starts = [&](std::string_view s) { return next.substr(0, s.size()) == s; };
   const int n = to_int(name.word(i));
-  if (starts("季")) {
+  if (starts("季") && last == i) {
     // The Latin title after the slash says it again.
     if (name.text.find('/', name.tokens[i].end) != std::string::npos) return std::nullopt;
     out.season = n;
@@ -204,8 +239,9 @@ std::optional<std::size_t> ideographic(const Name& name, std::size_t i, Numbers&
   }
   const bool counter = starts("话") || starts("話") || starts("集") || starts("回");
   if (!counter) return std::nullopt;
-  out.absolute = {static_cast<double>(n)};
-  return name.tokens[i].end;
+  const int to = to_int(name.word(last));
+  for (int k = n; k <= to && k - n <= kMostInRange; ++k) out.absolute.push_back(k);
+  return name.tokens[last].end + 3;  // with the counter
 }
 
 }  // namespace
@@ -215,13 +251,15 @@ std::optional<std::size_t> match_worded(const Name& name, std::size_t token, Num
   const std::string_view low = name.lower(token);
   if (is_digit(low.front())) {
     if (const auto end = ideographic(name, token, out)) return end;
+    if (const auto end = season_before(name, token, out)) return end;
+    if (const auto end = ordinal_season(name, token, out)) return end;
     return number_before(name, token, out);
   }
   const std::size_t letters = head_letters(low);
   const std::string_view head = low.substr(0, letters);
   const std::uint32_t bits = letters == low.size() ? t.word : classify_word(head);
   const Cursor c{name.low, t.begin + letters};
-  if (bits & kSeasonWord) return season_after(name, token, c, out);
+  if ((bits & kSeasonWord) || is_british_series(name, token)) return season_after(name, token, c, out);
   if (!(bits & kEpisodeWord)) return std::nullopt;
   if (head == "cap" || head == "capitulo") return chapter(c, out);
   return episode_after(name, token, c, head, out);

@@ -23,6 +23,14 @@ std::string cut_extension(std::string_view& name) {
   return ext;
 }
 
+// "video_ts-film": the disc structure's name says nothing.
+std::string_view without_disc_name(std::string_view name) {
+  constexpr std::string_view kDisc = "video_ts";
+  if (name.size() <= kDisc.size() || ascii_lower(name.substr(0, kDisc.size())) != kDisc) return name;
+  const std::string_view rest = name.substr(kDisc.size() + 1);
+  return is_word(name[kDisc.size()]) || rest.empty() ? name : rest;
+}
+
 struct Path {
   std::string_view file;
   std::vector<std::string_view> folders;  // nearest first
@@ -143,14 +151,13 @@ bool merge_folder(Parsed& p, const Release& own, const Release& folder) {
     if (p.episode_title.empty()) p.episode_title = f.episode_title;
     return mine != theirs;
   }
-  if (p.kind == Kind::movie && f.kind == Kind::movie && f.year && (!p.year || p.year == f.year) &&
-      contains(mine, theirs)) {
-    p.year = f.year;
+  if (p.kind == Kind::movie && f.kind == Kind::movie && (!p.year || !f.year || p.year == f.year) &&
+      (f.year || folder.evidence > own.evidence) && contains(mine, theirs)) {
+    if (f.year) p.year = f.year;
     p.title = f.title;
     return true;
   }
   if (p.kind == Kind::episode && mine == theirs && !p.year) p.year = f.year;
-  static_cast<void>(own);
   return false;
 }
 
@@ -184,6 +191,7 @@ Parsed parse(std::string_view whole) {
   std::string_view file = path.file;
   std::string extension = cut_extension(file);
   const Context context = read_context(path);
+  file = without_disc_name(file);
   Release own = analyse(file, !extension.empty(), context.hints);
   std::string why;
   bool decided = false;

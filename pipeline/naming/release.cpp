@@ -26,6 +26,12 @@ void skip_leading_date(Release& r) {
 
 void find_year(Release& r) {
   const Name& n = r.name;
+  // "(1995) Title"
+  if (n.tokens[r.start].bracket == '(' && is_year(n, r.start) && r.start + 1 < n.size() &&
+      (n.gap_after(r.start) & kGapClose)) {
+    r.year_token = r.start++;
+    return;
+  }
   const std::size_t strong = [&] {
     for (std::size_t i = r.start; i < n.size(); ++i) {
       if (r.marks[i] && has(n, i, kStrong)) return i;
@@ -76,7 +82,9 @@ void read_part(Release& r) {
       to = i + 2;
     }
     if (!number) continue;
-    if (disc) {
+    // Files named part1 and part2 are one film; "Part 2" apart is a film of its own.
+    const bool stacked = head > 0 && w.size() > head && !r.numbers.any();
+    if (disc || stacked) {
       r.numbers.cd = number;
       r.title_end = std::min(r.title_end, i);
       continue;
@@ -135,10 +143,13 @@ void read_attributes(Release& r) {
 bool special_word_ends_title(Release& r) {
   const Name& n = r.name;
   for (std::size_t i = r.start + 1; i < n.size(); ++i) {
-    if (!has(n, i, kSpecialWord)) continue;
     const std::string_view w = n.lower(i);
+    if (!has(n, i, kSpecialWord) && w.substr(0, 2) != "sp") continue;
     const bool anime = w == "ova" || w == "ona" || w == "oad" || w == "oav" || w == "ncop" || w == "nced";
-    if (!anime) continue;
+    const bool numbered =
+        r.fansub && w.size() >= 3 && w.size() <= 4 && w.substr(0, 2) == "sp" && all_digits(w.substr(2));
+    if (numbered) r.numbers.episodes = {to_int(w.substr(2))};
+    if (!anime && !numbered) continue;
     r.numbers.cover(i, i + 1);
     r.parsed.special = true;
     return true;
@@ -168,6 +179,14 @@ bool tv_part(const Release& r) {
   return false;
 }
 
+bool is_series_pack(const Release& r) {
+  const Name& n = r.name;
+  for (std::size_t i = r.title_end; i + 1 < n.size(); ++i) {
+    if (n.lower(i) == "complete" && n.lower(i + 1) == "series") return true;
+  }
+  return false;
+}
+
 int count_evidence(const Release& r, bool special) {
   int e = 0;
   const Numbers& k = r.numbers;
@@ -192,7 +211,7 @@ void fill(Release& r, bool special, bool has_extension) {
   p.season = k.season;
   p.seasons = k.seasons;
   p.episodes = k.episodes;
-  p.absolute = k.absolute;
+  if (p.absolute.empty()) p.absolute = k.absolute;
   p.part = k.part;
   p.cd = k.cd;
   p.special |= k.special || (k.season && *k.season == 0);
@@ -201,12 +220,38 @@ void fill(Release& r, bool special, bool has_extension) {
   if (k.has_episode() || special || k.disc) p.kind = Kind::episode;
   if (k.whole || (p.kind == Kind::unknown && k.season)) p.kind = Kind::season;
   if (p.kind == Kind::season) p.episodes.clear();
+  if (p.kind == Kind::unknown && is_series_pack(r)) p.kind = Kind::season;
   if (tv_part(r)) {
     p.kind = Kind::episode;
     p.episodes = {*k.part};
   }
   if (p.kind == Kind::unknown && (r.evidence > 0 || has_extension || (r.release_style && r.name.size() > 1)))
     p.kind = Kind::movie;
+}
+
+// "Saga Episode 9 Subtitle 2019 1080p" is a film: its year comes after the number, and no one broadcast it.
+void drop_saga_number(Release& r) {
+  const Name& n = r.name;
+  const Numbers& k = r.numbers;
+  if (k.season || k.date || k.episodes.size() != 1 || k.first + 2 != k.last || n.lower(k.first) != "episode")
+    return;
+  if (n.word(k.first + 1).size() > 1) return;
+  bool year = false;
+  for (std::size_t i = k.last; i < n.size(); ++i) {
+    if (has(n, i, kTvSource)) return;
+    year |= is_year(n, i) && (i + 1 == n.size() || r.marks[i + 1] || (n.gap_after(i) & kGapClose));
+  }
+  if (year) r.numbers = {};
+}
+
+// "02-Show.5x03": a list's number in front of a full one
+void skip_list_number(Release& r) {
+  const Name& n = r.name;
+  if (r.start + 1 >= r.numbers.first || r.numbers.first == kNoToken || !n.tokens[r.start].digits) return;
+  if (n.word(r.start).front() != '0' || !(n.tokens[r.start + 1].gap & kGapDash) ||
+      n.tokens[r.start + 1].digits)
+    return;
+  ++r.start;
 }
 
 // "003. Show - Title": the number stands before both.
@@ -251,10 +296,13 @@ Release analyse(std::string_view raw, bool has_extension, const Hints& hints) {
   skip_leading_date(r);
   find_numbers(r);
   bool special = false;
-  if (r.numbers.episodes.empty() && !(r.numbers.date && r.numbers.first != kNoToken)) {
+  if (r.numbers.episodes.empty() && r.numbers.absolute.empty() &&
+      !(r.numbers.date && r.numbers.first != kNoToken)) {
     const bool season_pack = r.numbers.season && r.numbers.first != kNoToken;
     if (!season_pack && hints.guess_numbers) find_bare_numbers(r, hints);
   }
+  drop_saga_number(r);
+  if (r.numbers.paired) skip_list_number(r);
   find_year(r);
   if (!r.numbers.any()) special = special_word_ends_title(r) || special_after_year(r);
   r.title_end = find_title_end(r);

@@ -112,7 +112,7 @@ std::size_t find_start(Release& r) {
   if (run > i && run < n.size() && (n.tokens[run].gap & (kGapColon | kGapDash)) &&
       (n.tokens[run].gap & kGapSpace))
     i = run;
-  if (i + 1 < n.size() && n.tokens[i].bracket == '(' && n.tokens[i].digits &&
+  if (i + 1 < n.size() && n.tokens[i].bracket == '(' && n.tokens[i].digits && n.word(i).size() <= 3 &&
       (n.tokens[i + 1].gap & kGapClose))
     ++i;
   if (is_language_label(n, i)) ++i;

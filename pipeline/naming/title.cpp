@@ -151,6 +151,11 @@ std::string make_title(const Release& release) {
   std::string title = clean_text(drop_ideographs(view));
   title = std::string(trim_edges(cut_initials(title)));
   if (title.empty()) title = text;
+  constexpr std::string_view kCounter = "第";  // of "第12集"
+  const bool counted = release.numbers.first == release.title_end && title.size() > kCounter.size();
+  if (counted && title.substr(title.size() - kCounter.size()) == kCounter) {
+    title = clean_text(std::string_view(title).substr(0, title.size() - kCounter.size()));
+  }
   if (is_all_lower(title)) {
     for (std::size_t i = 0; i < title.size(); ++i) {
       if (is_lower(title[i]) && (i == 0 || title[i - 1] == ' '))

@@ -40,6 +40,7 @@ Gap gap_of(char c) {
     case ':':
     case ';':
       return kGapColon;
+    case '#':
     case '"':
     case '<':
     case '>':

@@ -73,7 +73,7 @@ constexpr Words kWords[] = {
      "sesong "
      "sezona se"},
     {kEpisodeWord,
-     "e ep eps episode episodes episodio episodios folge afl aflevering cap capitulo capitulos avsnitt "
+     "e ep eps episode episodes episodio episodios folge afl aflevering bolum cap capitulo capitulos avsnitt "
      "epizoda "
      "odcinek episodul epi"},
     {kSpecialWord, "ova ona oad oav ncop nced special specials sp"},

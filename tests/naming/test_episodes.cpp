@@ -159,3 +159,45 @@ TEST_CASE("anime: brackets and titles of Chinese groups") {
   check_absolute("[Group] 月之花园 / Moon Garden - 07 [1080p]", "Moon Garden", {7});
   check_absolute("[Group][MOON GARDEN 月之花园][第108话][1080P]", "MOON GARDEN", {108});
 }
+
+TEST_CASE("a number of its own beside season and episode is absolute") {
+  for (const char* name : {"[Group] Moon Garden - 05 (S02E05) [1080p]", "Moon Garden - 005 - S02E05.mkv",
+                           "Moon Garden - S02E05 - 005 - Tide.mkv"}) {
+    CAPTURE(name);
+    const Parsed p = parse_name(name);
+    CHECK(p.title == "Moon Garden");
+    CHECK(p.season.value_or(0) == 2);
+    CHECK(p.episodes == List{5});
+    CHECK(p.absolute == std::vector<double>{5});
+  }
+  CHECK(parse_name("Bleak Tide s16e03-05 - 313-315.mkv").episodes == List{3, 4, 5});
+  CHECK(parse_name("Bleak Tide 313-315 s16e03-05.mkv").title == "Bleak Tide");
+}
+
+TEST_CASE("two absolute numbers") {
+  check_absolute("[Group] Moon Garden - 01+02 [1080p]", "Moon Garden", {1, 2});
+  check_absolute("[Group] Moon Garden - 01 & 02 [1080p]", "Moon Garden", {1, 2});
+  check_absolute("[Group][Moon Garden][第01-03集][1080p]", "Moon Garden", {1, 2, 3});
+}
+
+TEST_CASE("seasons of other languages and broadcasters") {
+  check_season("Harbour Lights 4ª Temporada 1080p", "Harbour Lights", 4, {});
+  check_season("Harbour Lights Season 1,2,3 1080p", "Harbour Lights", 1, {1, 2, 3});
+  check_episode("Harbour Lights 2. Staffel Folge 3", "Harbour Lights", 2, {3});
+  check_episode("Harbour Lights Series 2 Episode 3", "Harbour Lights", 2, {3});
+  check_episode("Harbour Lights Stagione 2 Episodio 3", "Harbour Lights", 2, {3});
+}
+
+TEST_CASE("an episode of a saga of films is a film") {
+  const Parsed film = parse_name("Star.Harbour.Episode.9.The.Tide.2019.1080p.BluRay");
+  CHECK(film.kind == Kind::movie);
+  CHECK(film.year.value_or(0) == 2019);
+  CHECK(parse_name("Star.Harbour.Episode.9.720p.HDTV").kind == Kind::episode);
+}
+
+TEST_CASE("a number of a list in front of the show") {
+  const Parsed p = parse_name("02-Harbour.Lights.5x03.Reckoner.avi");
+  CHECK(p.title == "Harbour Lights");
+  CHECK(p.episodes == List{3});
+  CHECK(parse_name("003. Harbour Lights - Fog.mkv").episode_title == "Fog");
+}

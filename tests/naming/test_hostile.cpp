@@ -32,10 +32,11 @@ std::string repeat(std::string_view piece, std::size_t times) {
 }  // namespace
 
 TEST_CASE("hashes and keys are unknown, not guessed") {
-  for (const char* name : {"1c84a2f09b6de35577a0c1e2d3f4b5a6", "f00dfacef00dfacef00dfacef00dfacef00dface.mkv",
-                           "kX3fQ9aLw72bTzR5vYp1Jm8Ns", "Qk4e7Aba9Zt gmDjuWgR7W3QxdsLEHZF2ZRBRkw8",
-                           "password - \"1de435cb-93c4-4902-97ea-ca00568c3887.337\" yEnc",
-                           "BXQFMZTGHKWD660.mkv", "JUST SOME WORDS", ""}) {
+  for (const char* name :
+       {"1c84a2f09b6de35577a0c1e2d3f4b5a6", "f00dfacef00dfacef00dfacef00dfacef00dface.mkv",
+        "kX3fQ9aLw72bTzR5vYp1Jm8Ns", "Qk4e7Aba9Zt gmDjuWgR7W3QxdsLEHZF2ZRBRkw8",
+        "password - \"1de435cb-93c4-4902-97ea-ca00568c3887.337\" yEnc", "BXQFMZTGHKWD660.mkv",
+        "IMG_20200101_120000.mp4", "MVI_0042.avi", "7f8b9a31.mkv", "wVmByQzxK4.mkv", "JUST SOME WORDS", ""}) {
     CAPTURE(name);
     const Parsed p = parse_name(name);
     CHECK(p.kind == Kind::unknown);
@@ -99,6 +100,15 @@ TEST_CASE("long garbage is answered") {
     CHECK(parse_name(name).confidence <= 1);
     CHECK(parse(name).confidence <= 1);
   }
+}
+
+TEST_CASE("a list of episodes is bounded") {
+  std::string name = "Show";
+  for (int i = 1; i < 30'000; ++i) name += " x S01E" + std::to_string(i);
+  const Parsed p = parse_name(name);
+  CHECK(p.kind == Kind::episode);
+  CHECK(p.episodes.size() <= 400);
+  CHECK(parse_name("Show S01E001-E99999").episodes.size() <= 400);
 }
 
 TEST_CASE("random bytes are answered") {

@@ -69,6 +69,18 @@ TEST_CASE("parts, discs and ids") {
   CHECK(parse_name("Iron Harbour (1977) [tmdbid=4711].mkv").tmdb == "4711");
 }
 
+TEST_CASE("files that make up one film, and parts that are films") {
+  CHECK(parse("Movies/Film (2010)/Film (2010) - part2.avi").cd.value_or(0) == 2);
+  CHECK_FALSE(parse("Movies/Film (2010)/Film (2010) - part2.avi").part.has_value());
+  const Parsed bonus = parse("Movies/Agent_Y-f21-Casino-x02-Making_Of.mkv");
+  CHECK(bonus.title == "Casino");
+  CHECK(bonus.extra);
+}
+
+TEST_CASE("a year in front") {
+  check_movie(parse_name("(1995) Paper Lanterns.mkv"), "Paper Lanterns", 1995);
+}
+
 TEST_CASE("acronyms keep their dots") {
   check_movie(parse_name("T.H.U.N.D.E.R.2009.720p.BluRay.x264-QWERTY"), "T.H.U.N.D.E.R.", 2009);
   check_movie(parse_name("3.Weeks.in.N.Y.1996.720p.WEB.H264-QWERTY"), "3 Weeks in N.Y.", 1996);
