@@ -1,0 +1,258 @@
+#include "catalogue_fixture.h"
+
+namespace mediafs::tier {
+
+using Lines = std::vector<std::string>;
+
+namespace {
+
+VaultCopy moved(const Node& node) {
+  VaultCopy copy = *node.vault;
+  copy.key = node.path;
+  copy.etag = "moved";
+  return copy;
+}
+
+}  // namespace
+
+TEST_CASE_FIXTURE(CatalogueFixture, "rename of a file: one row, one change, its object follows") {
+  const Node old = synced("a", 11, 1);
+  mv("a", "D/b");
+  REQUIRE(cat().rename({"a", "D/b", disk["D/b"], true, true}));
+  Node n = *node("D/b");
+  CHECK(n.id == old.id);
+  CHECK_FALSE(node("a"));
+  CHECK(changes(1) == Lines{"a>D/b"});
+  CHECK(n.local->fingerprint == fingerprint_of(disk["D/b"]));  // the ctime was ours
+  CHECK(see("D/b") == Adopted::unchanged);
+  CHECK(n.in_vault());
+  CHECK(has_job("relocate", "D/b"));
+  CHECK(*cat().key_in_use("a"));
+  CHECK(*cat().import_listing({{"a", 101, 1, "e"}}) == 0);
+  REQUIRE(cat().relocated(n.id, "a", moved(n)));
+  n = *node("D/b");
+  CHECK(n.vault->key == "D/b");
+  CHECK(n.in_vault());
+  CHECK(has_job("forget", "a"));
+  CHECK_FALSE(*cat().key_in_use("a"));
+  CHECK(*cat().is_tombstoned("a"));
+  CHECK_FALSE(*cat().is_tombstoned("D/b"));
+  CHECK(*cat().import_listing({{"a", 101, 1, "e"}}) == 0);
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture, "rename of a vault-only file") {
+  evicted("a", 11, 1);
+  REQUIRE(cat().rename({"a", "b", std::nullopt, true, true}));
+  CHECK(node("b")->vault->key == "a");
+  CHECK(has_job("relocate", "b"));
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture, "renamed and back before the object had moved") {
+  const Node n = evicted("a", 11, 1);
+  REQUIRE(cat().rename({"a", "b", std::nullopt, true, true}));
+  REQUIRE(cat().rename({"b", "a", std::nullopt, true, true}));
+  CHECK_FALSE(*cat().is_tombstoned("a"));
+  CHECK(node("a")->vault->key == "a");
+  CHECK(has_job("forget", "b"));  // a relocation may have been at work
+  VaultCopy late = *node("a")->vault;
+  late.key = "b";
+  REQUIRE(cat().relocated(n.id, "a", late));  // it was
+  CHECK(node("a")->vault->key == "b");
+  CHECK(has_job("relocate", "a"));
+  CHECK(*cat().key_in_use("b"));
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture, "relocated after the row is gone or was renamed again") {
+  const Node n = evicted("a", 11, 1);
+  REQUIRE(cat().rename({"a", "b", std::nullopt, true, true}));
+  const VaultCopy at_b = moved(*node("b"));
+  SUBCASE("gone") {
+    REQUIRE(cat().remove("b", true));
+    CHECK(has_job("forget", "a"));
+    CHECK(has_job("forget", "b"));
+    finish_jobs();
+    REQUIRE(cat().relocated(n.id, "a", at_b));
+    CHECK(has_job("forget", "a"));
+    CHECK(has_job("forget", "b"));
+    CHECK_FALSE(*cat().key_in_use("b"));
+  }
+  SUBCASE("renamed again") {
+    REQUIRE(cat().rename({"b", "c", std::nullopt, true, true}));
+    REQUIRE(cat().relocated(n.id, "a", at_b));
+    CHECK(node("c")->vault->key == "b");
+    CHECK(node("c")->in_vault());
+    CHECK(has_job("relocate", "c"));
+    CHECK(has_job("forget", "a"));
+    CHECK(*cat().key_in_use("b"));
+  }
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture, "rename over a file: one change, no listing brings the old one back") {
+  evicted("a", 11, 1);
+  const Node target = evicted("b", 12, 2);
+  REQUIRE(cat().rename({"a", "b", std::nullopt, true, true}));
+  CHECK(changes(2) == Lines{"a>b"});
+  CHECK(node("b")->id != target.id);
+  CHECK_FALSE(node("a"));
+  CHECK(*cat().key_in_use("b"));  // so the forget job waits for nothing and deletes nothing
+  CHECK(*cat().key_owner("b") == 0);
+  REQUIRE(cat().relocated(node("b")->id, "a", moved(*node("b"))));
+  CHECK_FALSE(*cat().is_tombstoned("b"));
+  CHECK(node("b")->in_vault());
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture, "two files that took each other's names don't lose an object") {
+  const Node a = evicted("a", 11, 1);
+  const Node b = evicted("b", 12, 2);
+  REQUIRE(cat().rename({"a", "t", std::nullopt, true, true}));
+  REQUIRE(cat().rename({"b", "a", std::nullopt, true, true}));
+  REQUIRE(cat().rename({"t", "b", std::nullopt, true, true}));
+  CHECK(*cat().key_owner("a") == a.id);  // now called b
+  CHECK(*cat().key_owner("b") == b.id);
+  VaultCopy aside = *node("b")->vault;
+  aside.key = ".mediafs/relocate/1";
+  REQUIRE(cat().relocated(a.id, "a", aside));
+  CHECK(*cat().key_owner("a") == 0);
+  CHECK(has_job("relocate", "b"));
+  REQUIRE(cat().relocated(b.id, "b", moved(*node("a"))));
+  REQUIRE(cat().relocated(a.id, aside.key, moved(*node("b"))));
+  CHECK(node("a")->vault->key == "a");
+  CHECK(node("b")->vault->key == "b");
+  CHECK(node("a")->in_vault());
+  CHECK(node("b")->checksum == a.checksum);
+  CHECK_FALSE(*cat().is_tombstoned("a"));
+  CHECK_FALSE(*cat().is_tombstoned("b"));
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture, "an object that was overwritten is no longer trusted") {
+  synced("a", 11, 1);
+  mv("a", "b");
+  REQUIRE(cat().rename({"a", "b", disk["b"], true, true}));
+  finish_jobs();
+  adopted("a", file_stat(12, 9, 3000));
+  checksummed("a", 2);
+  uploaded("a");  // over b's object
+  CHECK_FALSE(node("b")->vault);
+  CHECK(node("b")->dirty());
+  CHECK(has_job("upload", "b"));
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture, "rename of a directory: one change, every object below follows") {
+  adopted("A", directory_stat(5));
+  synced("A/x", 11, 1);
+  evicted("A/sub/y", 12, 2);
+  adopted("A/new", file_stat(13, 5, 10));
+  const auto before = cat().version();
+  mv("A", "B/C");
+  REQUIRE(cat().rename({"A", "B/C", disk["B/C"], true, true}));
+  CHECK(changes(before) == Lines{"A>B/C"});
+  CHECK(node("B/C/sub/y"));
+  CHECK_FALSE(node("A"));
+  CHECK(has_job("relocate", "B/C/x"));
+  CHECK(has_job("relocate", "B/C/sub/y"));
+  CHECK(job_count("relocate") == 2);
+  CHECK(see("B/C/x") == Adopted::unchanged);
+  CHECK(see("B/C") == Adopted::unchanged);
+  CHECK(*cat().is_tombstoned("A/x"));
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture, "what a rename refuses") {
+  adopted("A/x", file_stat(11, 5, 10));
+  adopted("B/y", file_stat(12, 5, 10));
+  adopted("f", file_stat(13, 5, 10));
+  const auto code = [&](const char* from, const char* to) {
+    const auto status = cat().rename({from, to, std::nullopt, true, true});
+    return status ? ErrorCode::internal : status.err().code;
+  };
+  CHECK(code("A", "B") == ErrorCode::not_empty);
+  CHECK(code("A", "f") == ErrorCode::not_directory);
+  CHECK(code("f", "A") == ErrorCode::is_directory);
+  CHECK(code("A", "A/b") == ErrorCode::invalid);
+  CHECK(code("", "x") == ErrorCode::invalid);
+  CHECK(code("f", "../f") == ErrorCode::invalid);
+  CHECK(cat().rename({"f", "f", std::nullopt, true, true}));
+  CHECK(cat().version() == 3);
+  CHECK(node("A/x"));
+  CHECK(node("f"));
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture, "rename between two links of one file does nothing") {
+  adopted("a", file_stat(11, 5, 10));
+  disk["b"] = disk["a"];
+  see("b");
+  REQUIRE(cat().rename({"a", "b", disk["b"], true, true}));
+  CHECK(node("a"));
+  CHECK(node("b"));
+  CHECK(cat().version() == 2);
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture, "out of Incoming: added, with its checksum job") {
+  SUBCASE("a new name") {
+    REQUIRE(cat().rename({"Incoming/x", "M/x", file_stat(11, 5, 10), false, true}));
+    CHECK(changes() == Lines{"+M/x"});
+  }
+  SUBCASE("over a file: changed, and the old object is no proof of the new bytes") {
+    synced("M/x", 10, 1);
+    REQUIRE(cat().rename({"Incoming/x", "M/x", file_stat(11, 5, 10), false, true}));
+    CHECK(changes() == Lines{"+M/x", "~M/x"});
+    CHECK_FALSE(node("M/x")->vault);
+    CHECK(*cat().is_tombstoned("M/x"));
+  }
+  CHECK(node("M/x")->inode == 11);
+  CHECK(has_job("checksum", "M/x"));
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture, "a directory out of Incoming is a row without a change") {
+  REQUIRE(cat().rename({"Incoming/d", "d", directory_stat(9), false, true}));
+  CHECK(node("d")->kind == NodeKind::directory);
+  CHECK(cat().version() == 0);
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture, "an uncatalogued source is adopted, an invisible pair ignored") {
+  REQUIRE(cat().rename({"x", "y", file_stat(11, 5, 10), true, true}));
+  CHECK(changes() == Lines{"+y"});
+  REQUIRE(cat().rename({"Incoming/x", "Incoming/y", file_stat(12, 5, 10), false, false}));
+  CHECK_FALSE(node("Incoming/y"));
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture, "back into Incoming: deleted, file by file") {
+  adopted("A", directory_stat(5));
+  synced("A/x", 11, 1);
+  evicted("A/s/y", 12, 2);
+  const auto before = cat().version();
+  REQUIRE(cat().rename({"A", "Incoming/A", directory_stat(5), true, false}));
+  CHECK(changes(before) == Lines{"-A/x", "-A/s/y"});
+  CHECK_FALSE(node("A"));
+  CHECK_FALSE(node("Incoming/A"));
+  CHECK(has_job("forget", "A/x"));
+  CHECK(*cat().is_tombstoned("A/s/y"));
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture, "remove: files, directories, nothing") {
+  adopted("A/x", file_stat(11, 5, 10));
+  CHECK(cat().remove("A", true).err().code == ErrorCode::not_empty);
+  CHECK(cat().remove("A/x", true));
+  CHECK(job_count("forget") == 0);  // the vault never heard of it
+  CHECK(node("A"));
+  CHECK(cat().remove("A", true));
+  CHECK_FALSE(node("A"));
+  CHECK(changes() == Lines{"+A/x", "-A/x"});
+  CHECK(cat().remove("A", true));
+  CHECK_FALSE(cat().remove("", true));
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture,
+                  "a touched file renamed before its checksum still gets its object moved") {
+  synced("a", 11, 1);
+  disk["a"].st_mtim.tv_sec += 10;
+  see("a");
+  mv("a", "b");
+  REQUIRE(cat().rename({"a", "b", disk["b"], true, true}));
+  finish_jobs();  // relocate found that the newest bytes are unknown, and left it to the upload
+  const Node n = checksummed("b", 1);
+  CHECK(n.in_vault());
+  CHECK(n.vault->key == "a");
+  CHECK(has_job("relocate", "b"));
+}
+
+}  // namespace mediafs::tier
