@@ -54,7 +54,7 @@ struct Config {
     std::string endpoint;
     bool path_style = true;
     std::string region = "us-east-1";
-    std::string credentials;  // a file
+    std::string credentials;         // a file
     std::uint64_t upload_limit = 0;  // bytes a second
     std::uint64_t cache_bytes = 20ULL << 30;
   } vault;
@@ -66,7 +66,8 @@ struct Config {
   struct Organize {
     std::string movies = "Movies/{title} ({year})/{title} ({year}){edition}{part}.{ext}";
     std::string shows =
-        "Shows/{show}/Season {season:02}/{show} - S{season:02}E{episode:02}{-E{last:02}}{ - episode_title}.{ext}";
+        "Shows/{show}/Season {season:02}/{show} - S{season:02}E{episode:02}{-E{last:02}}{ - "
+        "episode_title}.{ext}";
     std::string unsorted = "Unsorted";
     std::string on_conflict = "keep_better";
   } organize;
@@ -100,12 +101,14 @@ Result<Config> load_config(const std::string& file, const Environment& env);
 Result<Config> parse_config(std::string_view toml, const std::string& name, const Environment& env);
 // Fills what follows from other values and checks what only makes sense together. load_config has done it.
 Status finish_config(Config& config);
+// That mount.path and local.path are directories which can be reached; the share and the vault may be away.
+Status check_directories(const Config& config);
 // "section.key" -> TOML value as text, every effective value, secrets masked. In the file's order.
 std::vector<std::pair<std::string, std::string>> show_config(const Config& config);
 // From vault.credentials, else MEDIAFS_VAULT_ACCESS_KEY / _SECRET_KEY / _SESSION_TOKEN / _USER / _PASSWORD, else
 // AWS_ACCESS_KEY_ID / AWS_SECRET_ACCESS_KEY / AWS_SESSION_TOKEN. Nothing found is not an error: fields stay empty.
 Result<Credentials> load_credentials(const Config& config, const Environment& env);
-Result<std::uint64_t> parse_size(std::string_view text);                    // "8G", "20GiB", "0", "512M"
-Result<std::chrono::milliseconds> parse_duration(std::string_view text);    // "2s", "500ms", "5m", "1h"
+Result<std::uint64_t> parse_size(std::string_view text);                  // "8G", "20GiB", "0", "512M"
+Result<std::chrono::milliseconds> parse_duration(std::string_view text);  // "2s", "500ms", "5m", "1h"
 
 }  // namespace mediafs

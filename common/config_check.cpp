@@ -1,8 +1,12 @@
 // What the values of a configuration must say together: paths, marks and choices.
+#include <fcntl.h>
+
 #include <algorithm>
 #include <array>
+#include <cerrno>
 
 #include "common/config_keys.h"
+#include "common/fd.h"
 #include "common/path.h"
 
 namespace mediafs::config_detail {
@@ -251,3 +255,35 @@ std::optional<KeyProblem> finish(Config& config) {
 }
 
 }  // namespace mediafs::config_detail
+
+namespace mediafs {
+
+namespace {
+
+Status check_directory(const char* key, const std::string& path) {
+  const std::string what = std::string(key) + ": " + printable(path);
+  const auto dir = open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
+  if (dir) return {};
+  const Error& error = dir.err();
+  switch (error.sys_errno) {
+    case ENOENT:
+      return make_error(ErrorCode::config, what, "no such directory (run: mkdir -p " + printable(path) + ")");
+    case ENOTDIR:
+      return make_error(ErrorCode::config, what, "is not a directory");
+    case ENOTCONN:
+      return make_error(
+          ErrorCode::config, what,
+          "a mount whose program has died stands there (run: fusermount3 -uz " + printable(path) + ")");
+    default:
+      return make_error(ErrorCode::config, what, error.cause);
+  }
+}
+
+}  // namespace
+
+Status check_directories(const Config& config) {
+  MEDIAFS_TRY(check_directory("local.path", config.local.path));
+  return check_directory("mount.path", config.mount.path);
+}
+
+}  // namespace mediafs

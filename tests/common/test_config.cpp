@@ -280,3 +280,18 @@ TEST_CASE("config: sizes and times") {
     CHECK(!parse_duration(bad));
   }
 }
+
+TEST_CASE("config: directories that are missing or no directories are told") {
+  const test::TempDir dir;
+  test::put(dir / "file", "");
+  Config config;
+  config.local.path = dir / "none";
+  config.mount.path = dir.path();
+  CHECK(check_directories(config).err().message().find("local.path: " + dir.path() +
+                                                       "/none: no such directory (run: mkdir") == 0);
+  config.local.path = dir.path();
+  CHECK(check_directories(config).has_value());
+  config.mount.path = dir / "file";
+  CHECK(check_directories(config).err().message() ==
+        "mount.path: " + dir.path() + "/file: is not a directory");
+}

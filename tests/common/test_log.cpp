@@ -2,20 +2,26 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <regex>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "common/fd.h"
 #include "common/log.h"
+#include "common/path.h"
 #include "temp_dir.h"
 
 using namespace mediafs;
 
 namespace {
 
-const std::string kTime = R"(^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z )";
+// True for "TIME " and then `rest`, a glob.
+bool is_line(const std::string& line, const std::string& rest) {
+  const std::string d = "[0-9]";
+  const std::string dd = d + d;
+  return glob_match(
+      dd + dd + "-" + dd + "-" + dd + "T" + dd + ":" + dd + ":" + dd + "." + dd + d + "Z " + rest, line);
+}
 
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
@@ -46,7 +52,7 @@ TEST_CASE("log: one line an event, path and job first") {
   log::warning("slow", make_error(ErrorCode::timeout, "GET host:80/x", "nothing moved"), {{"path", "7"}});
   const auto lines = lines_of(test::get(dir / "log"));
   REQUIRE(lines.size() == 2);
-  CHECK(std::regex_search(lines[0], std::regex(kTime + "info  filed ")));
+  CHECK(is_line(lines[0], "info  filed *"));
   CHECK(lines[0].ends_with(R"(filed path="Movies/A \"B\".mkv" job=12 from="Incoming/x")"));
   CHECK(lines[1].ends_with(R"(warn  slow path="7" code="timeout" error="GET host:80/x: nothing moved")"));
 }
@@ -86,7 +92,7 @@ TEST_CASE("log: stderr by default, and when the log file can't be opened") {
   REQUIRE(::dup2(saved.get(), STDERR_FILENO) == STDERR_FILENO);
   const auto lines = lines_of(test::get(dir / "stderr"));
   REQUIRE(lines.size() == 3);
-  CHECK(std::regex_search(lines[0], std::regex(kTime + "error to stderr$")));
+  CHECK(is_line(lines[0], "error to stderr"));
   CHECK(lines[1].find("log file can't be opened") != std::string::npos);
   CHECK(lines[2].ends_with("info  still there"));
 }
