@@ -127,6 +127,7 @@ Result<PutResult> DirVault::put(const std::string& key, const PutSource& source,
   MEDIAFS_TRY(check_key(key));
   MEDIAFS_ASSIGN(const Fd root, root_.open(true));
   MEDIAFS_ASSIGN(dir::TempFile temp, dir::TempFile::create(root.get()));
+  root_.marked();
   MEDIAFS_ASSIGN(const Xxh128 sent, send(key, source, temp.fd(), stop));
   if (meta.checksum && *meta.checksum != sent) {
     return make_error(ErrorCode::changed, "put " + printable(key),
@@ -259,6 +260,7 @@ Result<ObjectInfo> DirVault::copy(const std::string& from, const std::string& to
   if (complete.sha1_hex.empty()) complete.sha1_hex = old.meta.sha1_hex;
   // from == to goes this way too: attributes changed one by one would not be atomic.
   MEDIAFS_ASSIGN(dir::TempFile temp, dir::TempFile::create(root.get()));
+  root_.marked();
   MEDIAFS_TRY(copy_bytes(source.get(), temp.fd(), old.size_bytes, what, stop));
   MEDIAFS_ASSIGN(const auto after, stat_fd(source.get()));
   if (dir::etag_of(after) != old.etag)

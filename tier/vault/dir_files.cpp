@@ -133,6 +133,11 @@ Result<Fd> DirRoot::open(bool create) {
   return root;
 }
 
+void DirRoot::marked() {
+  MutexLock lock(mutex_);
+  had_own_ = true;
+}
+
 Status DirRoot::check_same(int root) {
   struct stat st {};
   const bool own = ::fstatat(root, ".mediafs", &st, AT_SYMLINK_NOFOLLOW) == 0;

@@ -29,6 +29,8 @@ class DirRoot {
   const std::string& path() const { return path_; }
   // Opens the root. A root that never was is made (its last component only) if `create`.
   Result<Fd> open(bool create) EXCLUDES(mutex_);
+  // .mediafs has been made in it: from now on a root without one is another directory.
+  void marked() EXCLUDES(mutex_);
 
  private:
   Status check_same(int root) EXCLUDES(mutex_);

@@ -324,7 +324,8 @@ Status S3Vault::collect_garbage() {
   call.what = "list the unfinished uploads of " + describe();
   UploadsPage page;
   do {
-    call.query = {{"uploads", ""}, {"encoding-type", "url"}, {"prefix", base}};
+    // Without encoding-type: radosgw would encode the keys and not say so.
+    call.query = {{"uploads", ""}, {"prefix", base}};
     if (!page.next_key.empty()) {
       call.query.emplace_back("key-marker", page.next_key);
       call.query.emplace_back("upload-id-marker", page.next_id);

@@ -11,6 +11,13 @@
 
 namespace mediafs::tier::s3 {
 
+namespace {
+
+// A connection that gave as much is worth taking up again, however often.
+constexpr std::uint64_t kGoodProgress = 1 << 20;
+
+}  // namespace
+
 Timer::Timer() : thread_([this] { run(); }) {}
 
 Timer::~Timer() {
@@ -65,8 +72,10 @@ struct Reads::Read {
   std::string what;
 
   // Used by one attempt at a time: its callbacks, then its end, then the next attempt.
-  std::uint64_t given = 0;  // bytes handed on
-  std::string etag;         // the version that they are of
+  std::uint64_t given = 0;         // bytes handed on
+  std::uint64_t given_before = 0;  // when this attempt began
+  int fruitless = 0;               // attempts since the last one that got on well
+  std::string etag;                // the version that they are of
   std::optional<Error> refused;
 
   Mutex mutex;
@@ -186,6 +195,8 @@ void Reads::ended(const ReadPtr& read, const Call& call, const Result<http::Resp
   if (read->refused) return finish(read, *read->refused);
   Verdict verdict = fine ? Verdict{make_error(ErrorCode::io, read->what, "the reply ended early"), true}
                          : client_.judge(call, outcome);
+  read->fruitless = read->given - read->given_before >= kGoodProgress ? 1 : read->fruitless + 1;
+  read->given_before = read->given;
   int next = 0;
   bool cancelled = false;
   {
@@ -194,9 +205,9 @@ void Reads::ended(const ReadPtr& read, const Call& call, const Result<http::Resp
     read->transfer.reset();
     cancelled = read->cancelled;
   }
-  const auto wait = S3Client::pause(next - 1, verdict.error);
+  const auto wait = S3Client::pause(read->fruitless, verdict.error);
   const bool versioned = read->given == 0 || !read->etag.empty();  // else going on could mix two versions
-  if (cancelled || !verdict.again || !versioned || next > kTries || !wait) {
+  if (cancelled || !verdict.again || !versioned || read->fruitless >= kTries || !wait) {
     if (cancelled) verdict.error.code = ErrorCode::cancelled;
     return finish(read, std::move(verdict.error));
   }

@@ -1,0 +1,126 @@
+// What only a server can refuse.
+#include "tests/tier/vault_contract.h"
+#include "tier/vault/s3_client.h"
+#include "tier/vault/s3_xml.h"
+
+namespace mediafs::tier::test {
+
+namespace {
+
+void check_every_call(Vault& vault, ErrorCode expected, const std::string& secret) {
+  const Source source("x");
+  const Source large(make_bytes(kPart + 1, 1));
+  const auto check = [&](const auto& result) {
+    CHECK(code_of(result) == expected);
+    CHECK(result.error().message().find(secret) == std::string::npos);
+  };
+  check(vault.probe());
+  check(vault.put("a", source.put(), some_meta(), {}));
+  check(vault.put("a", large.put(), some_meta(), {}));
+  check(vault.head("a"));
+  check(read_bytes(vault, {"a", 0, 1, ""}));
+  check(vault.copy("a", "b", some_meta(), {}));
+  check(vault.remove("a"));
+  check(vault.list("", [](std::vector<ObjectInfo>&&) { return true; }, {}));
+  check(vault.collect_garbage());
+}
+
+}  // namespace
+
+TEST_CASE("s3 vault, S3Subject: wrong credentials") {
+  MEDIAFS_SUBJECT(S3Subject, subject);
+  auto options = subject.options();
+  SUBCASE("a wrong secret key") {
+    options.credentials.secret_key = "not-the-secret-key";
+  }
+  SUBCASE("an unknown access key") {
+    options.credentials.access_key = "nobody";
+    options.credentials.secret_key = "not-the-secret-key";
+  }
+  check_every_call(*s3::open_s3_vault(options), ErrorCode::credentials, "not-the-secret-key");
+}
+
+TEST_CASE("s3 vault: nobody listens") {
+  s3::Options options;
+  options.tls = false;
+  options.host = "127.0.0.1:1";
+  options.bucket = "films";
+  options.multipart_above = kPart;
+  options.credentials.access_key = "a";
+  options.credentials.secret_key = "the-secret";
+  check_every_call(*s3::open_s3_vault(options), ErrorCode::offline, "the-secret");
+}
+
+TEST_CASE("s3 vault, S3Subject: no such bucket") {
+  MEDIAFS_SUBJECT(S3Subject, subject);
+  auto options = subject.options();
+  options.bucket = "mediafs-no-such-bucket";
+  const auto vault = s3::open_s3_vault(options);
+  const auto probe = vault->probe();
+  CHECK(code_of(probe) == ErrorCode::not_found);
+  CHECK(probe.error().message().find("create it") != std::string::npos);
+  const Source source("x");
+  CHECK(code_of(vault->put("a", source.put(), {}, {})) == ErrorCode::not_found);
+  CHECK(code_of(vault->remove("a")) == ErrorCode::not_found);
+}
+
+TEST_CASE("s3 vault, S3Subject: nothing outside the prefix is touched") {
+  MEDIAFS_SUBJECT(S3Subject, subject);
+  auto beside = subject.options();
+  beside.prefix += "-beside";
+  const auto vault = subject.open();
+  const auto other = s3::open_s3_vault(beside);
+  put_bytes(*vault, "a", "mine");
+  put_bytes(*other, "a", "theirs");
+  // An upload of theirs that is under way.
+  s3::S3Client client(beside);
+  s3::Call call;
+  call.method = "POST";
+  call.key = "unfinished";
+  call.query = {{"uploads", ""}};
+  call.what = "open an upload";
+  const std::string id = value_of(s3::parse_upload_id(value_of(client.call(call)).body));
+  check_ok(vault->collect_garbage());
+  check_ok(vault->remove("a"));
+  CHECK(list_all(*vault).empty());
+  CHECK(value_of(read_bytes(*other, {"a", 0, 6, ""})) == "theirs");
+  CHECK(keys_of(list_all(*other)) == std::vector<std::string>{"a"});
+  call.method = "DELETE";
+  call.query = {{"uploadId", id}};
+  CHECK(client.call(call));  // it was there still
+}
+
+TEST_CASE("s3 vault, S3Subject: other tools' folder markers and keys that are no paths are left out") {
+  MEDIAFS_SUBJECT(S3Subject, subject);
+  const auto vault = subject.open();
+  put_bytes(*vault, "folder/file", "x");
+  s3::S3Client client(subject.options());
+  for (const std::string key : {"folder/", "empty/", "a//b", "x/../y"}) {
+    s3::Call call;
+    call.method = "PUT";
+    call.key = key;
+    call.what = "put a marker";
+    CHECK(client.call(call));
+  }
+  CHECK(keys_of(list_all(*vault)) == std::vector<std::string>{"folder/file"});
+}
+
+TEST_CASE("s3 vault, S3Subject: an object of rclone's, without our metadata") {
+  MEDIAFS_SUBJECT(S3Subject, subject);
+  s3::S3Client client(subject.options());
+  s3::Call call;
+  call.method = "PUT";
+  call.key = "theirs";
+  call.headers = {{"x-amz-meta-mtime", "1600000000.25"}};
+  call.body_text = "bytes";
+  call.what = "put as rclone does";
+  REQUIRE(client.call(call));
+  const auto vault = subject.open();
+  const ObjectInfo head = value_of(vault->head("theirs"));
+  CHECK(head.meta.mtime_ns == 1'600'000'000'250'000'000);
+  CHECK(head.meta.mode == 0644);
+  CHECK_FALSE(head.meta.checksum.has_value());
+  CHECK(value_of(vault->copy("theirs", "ours", head.meta, {})).size_bytes == 5);
+}
+
+}  // namespace mediafs::tier::test
