@@ -153,7 +153,6 @@ void read_more_episodes(Cursor& c, std::vector<int>& list, std::string_view word
 std::optional<std::size_t> episode_after(const Name& name, std::size_t i, Cursor c, std::string_view word,
                                          Numbers& out) {
   const bool letter = word == "e";
-  const std::size_t word_end = c.at;
   const int gap = letter ? 0 : c.skip(" ._", 2);
   const std::size_t at = c.at;
   const auto n = c.number(1, 5);
@@ -170,7 +169,6 @@ std::optional<std::size_t> episode_after(const Name& name, std::size_t i, Cursor
   }
   read_list(c, out.episodes, 4, letter && padded && out.episodes.size() < 400);
   skip_total(c);
-  static_cast<void>(word_end);
   return c.at;
 }
 

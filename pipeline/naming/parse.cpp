@@ -152,7 +152,8 @@ bool merge_folder(Parsed& p, const Release& own, const Release& folder) {
     return mine != theirs;
   }
   if (p.kind == Kind::movie && f.kind == Kind::movie && (!p.year || !f.year || p.year == f.year) &&
-      (f.year || folder.evidence > own.evidence) && contains(mine, theirs)) {
+      (((f.year || folder.evidence > own.evidence) && contains(mine, theirs)) ||
+       (f.year && p.year == f.year && contains(theirs, mine)))) {
     if (f.year) p.year = f.year;
     p.title = f.title;
     return true;

@@ -191,7 +191,7 @@ int count_evidence(const Release& r, bool special) {
   int e = 0;
   const Numbers& k = r.numbers;
   if (k.paired) e += 6;
-  if (!k.paired && k.any()) e += k.guessed ? 2 : 4;
+  if (!k.paired && k.any()) e += !k.guessed ? 4 : r.fansub || k.season ? 3 : 1;
   if (r.year_token) e += r.name.tokens[*r.year_token].bracket ? 3 : 2;
   if (special) e += 2;
   for (std::size_t i = r.title_end; i < r.name.size() && e < 12; ++i) {

@@ -53,6 +53,10 @@ TEST_CASE("a film's folder gives its year") {
   CHECK(p.kind == Kind::movie);
 }
 
+TEST_CASE("a film's folder gives a title that the file shortens") {
+  CHECK(parse("Movies/Ant-Farm (2002)/ant-farm.2002.1080p.bluray.x264.mkv").title == "Ant-Farm");
+}
+
 TEST_CASE("names written backwards") {
   const Parsed p = parse("x/YTREWQ-462.H.LD-BEW.p027.70E20S.sthgiL.ruobraH.mkv");
   CHECK(p.title == "Harbour Lights");

@@ -109,6 +109,7 @@ TEST_CASE("confidence decides between the library and Unsorted") {
   using mediafs::naming::kFilingConfidence;
   CHECK(parse_name("Paper.Lanterns.2011.1080p.BluRay.x264-QWERTY.mkv").confidence >= 0.8);
   CHECK(parse_name("Paper Lanterns (2011).mkv").confidence >= kFilingConfidence);
+  CHECK(parse_name("Voyager 13.mkv").confidence < kFilingConfidence);
   CHECK(parse_name("holiday clip.mp4").confidence < kFilingConfidence);
   CHECK_FALSE(parse_name("Paper Lanterns (2011).mkv").why.empty());
 }
