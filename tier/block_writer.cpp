@@ -15,7 +15,8 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr std::size_t kBatchItems = 64;
-constexpr std::uint64_t kSyncBytes = 64ULL << 20;
+constexpr std::uint64_t kSyncBytes =
+    256ULL << 20;  // while the queue is busy: what comes during a sync is not cached
 constexpr milliseconds kSyncAfter{500};
 constexpr milliseconds kPauseAfterFailure{1000};
 constexpr std::uint64_t kEvictAhead =
@@ -45,7 +46,8 @@ void BlockCache::work() noexcept {
       for (const auto& item : items) write(item);
       if (request != nullptr && request->shrink_bytes > 0)
         request->freed_bytes = evict(request->shrink_bytes);
-      const bool due = dirty_bytes_ >= kSyncBytes || steady_clock::now() >= dirty_since_ + kSyncAfter;
+      const bool idle = items.empty() && steady_clock::now() >= dirty_since_ + kSyncAfter;
+      const bool due = dirty_bytes_ >= kSyncBytes || idle;
       if (!dirty_.empty() && (due || !running || (request != nullptr && request->flush))) sync_dirty();
       for (const auto& entry : closing) close_if_unused(entry);
     } catch (const std::exception& e) {
