@@ -15,7 +15,7 @@ using std::chrono::milliseconds;
 namespace {
 
 constexpr int kThreads = 4;
-constexpr int kTrees = 40;
+constexpr int kTrees = 24;
 constexpr int kDepth = 4;
 constexpr int kFiles = 6;
 
