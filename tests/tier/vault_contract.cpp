@@ -154,7 +154,9 @@ TEST_CASE_TEMPLATE("vault: ranges", S, DRIVERS) {
   const std::string etag = put_bytes(*vault, "a", bytes).info.etag;
   const std::pair<std::size_t, std::size_t> ranges[] = {
       {0, 1}, {bytes.size() - 1, 1}, {kPart - 10, 20}, {1, bytes.size() - 1}, {12'345, 1'000'000}};
-  for (const auto& [offset, size] : ranges) {
+  for (const auto& range : ranges) {
+    const std::size_t offset = range.first;
+    const std::size_t size = range.second;
     CAPTURE(offset);
     CHECK(value_of(read_bytes(*vault, {"a", offset, size, etag})) == bytes.substr(offset, size));
     CHECK(value_of(read_bytes(*vault, {"a", offset, size, ""})) == bytes.substr(offset, size));
