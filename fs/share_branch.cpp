@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include <atomic>
 #include <cerrno>
@@ -34,7 +35,7 @@ struct ShareBranch::State : std::enable_shared_from_this<State> {
   const Options options;
   std::atomic<bool> usable{false};
   Mutex mutex;
-  CondVar wake;     // workers: there is work; the prober: stopping, or the branch was found absent
+  CondVar wake;     // workers: there is work; all: stopping
   CondVar settled;  // callers: a job is done; the first probe is
   std::deque<std::shared_ptr<Job>> jobs GUARDED_BY(mutex);
   std::size_t threads GUARDED_BY(mutex) = 0;
@@ -53,10 +54,15 @@ struct ShareBranch::State : std::enable_shared_from_this<State> {
   }
 
   void found_absent(const Error& why) {
-    if (!usable.exchange(false)) return;
-    log::warning("share counts as absent", why, {{"path", options.path}});
-    MutexLock lock(mutex);
-    wake.notify_all();
+    if (usable.exchange(false)) log::warning("share counts as absent", why, {{"path", options.path}});
+  }
+
+  // Asks for the filesystem's figures too: those come from the server, where a directory's attributes may come from
+  // the kernel's memory long after the server has died.
+  bool answers() const {
+    auto root = open_root();
+    struct statfs st {};
+    return root && fstatfs(root->get(), &st) == 0;
   }
 
   // Detached, holding the state: see the header on threads that hang.
@@ -99,13 +105,15 @@ struct ShareBranch::State : std::enable_shared_from_this<State> {
     while (!stopping) {
       if (!usable.load()) {
         lock.unlock();
-        const bool there = open_root().has_value();
+        const bool there = answers();
         lock.lock();
         if (there && !usable.exchange(true)) log::info("share is there", {{"path", options.path}});
         probed = true;
         settled.notify_all();
       }
-      wake.wait_for(mutex, kProbeEvery);
+      const auto next = std::chrono::steady_clock::now() + kProbeEvery;
+      while (!stopping && wake.wait_until(mutex, next)) {
+      }
     }
   }
 

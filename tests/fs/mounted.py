@@ -1,0 +1,124 @@
+"""What the mounted tests share: a mount served by mount_daemon over temporary directories, and a plain directory to
+compare with. Everything is unmounted and removed at exit. Ends with 77 and the reason where it can't run."""
+import atexit
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+DAEMON = None
+
+
+def why_not():
+    if not os.path.exists("/dev/fuse"):
+        return "there is no /dev/fuse"
+    if os.geteuid() != 0:
+        return "needs root (owners, allow_other)"
+    return None
+
+
+class Mounted:
+    def __init__(self, vault=True, share=False, marker="", **options):
+        self.base = tempfile.mkdtemp(prefix="mediafs-fs-")
+        os.chmod(self.base, 0o755)  # other users go through it
+        self.local = self._dir("local")
+        self.plain = self._dir("plain")
+        self.mount = self._dir("mount")
+        self.vault = self._dir("vault") if vault else ""
+        self.share = self._dir("share") if share is True else (share or "")
+        self.marker = marker
+        self.options = options
+        self.process = None
+        atexit.register(self.close)
+
+    def _dir(self, name):
+        path = os.path.join(self.base, name)
+        os.mkdir(path)
+        os.chmod(path, 0o755)
+        return path
+
+    def start(self):
+        command = [DAEMON, "--local", self.local, "--mount", self.mount]
+        for key, value in (("vault", self.vault), ("share", self.share), ("marker", self.marker)):
+            if value:
+                command += ["--" + key, value]
+        for key, value in self.options.items():
+            command += ["--" + key.replace("_", "-"), str(value)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        answer = self.process.stdout.readline().strip()
+        if answer != "ok":
+            self.process.wait()
+            self._gone()
+            raise RuntimeError(answer)
+        return self
+
+    def tell(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline().strip()
+        if not answer.startswith("ok"):
+            raise RuntimeError("%s -> %s" % (line, answer))
+        return answer[2:].strip()
+
+    def stop(self):
+        answer = self.tell("stop")
+        code = self.process.wait(30)
+        self._gone()
+        return answer, code
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self._gone()
+
+    def _gone(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process = None
+
+    def close(self):
+        if self.process:
+            self.kill()
+        while subprocess.run(["umount", "-l", self.mount], stderr=subprocess.DEVNULL).returncode == 0:
+            pass
+        shutil.rmtree(self.base, ignore_errors=True)
+
+    def on(self, path):
+        return os.path.join(self.mount, path)
+
+    def under(self, path):
+        return os.path.join(self.local, path)
+
+    def put(self, path, data, mode=0o644):
+        """A file in the library that only the vault has."""
+        os.makedirs(os.path.dirname(self.under(path)), exist_ok=True)
+        with open(self.under(path), "wb") as f:
+            f.write(data)
+        os.chmod(self.under(path), mode)
+        self.tell("store " + path)
+        self.tell("evict " + path)
+        assert not os.path.exists(self.under(path))
+
+
+def read(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def write(path, data, mode="wb"):
+    with open(path, mode) as f:
+        f.write(data)
+
+
+def main():
+    global DAEMON
+    reason = why_not()
+    if reason:
+        print("skipped: " + reason)
+        sys.exit(77)
+    sys.modules.setdefault("mounted", sys.modules[__name__])
+    DAEMON = sys.argv.pop(1)
+    sys.modules["mounted"].DAEMON = DAEMON
+    unittest.main(module="__main__", verbosity=1)

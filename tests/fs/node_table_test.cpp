@@ -1,0 +1,150 @@
+#include "fs/node_table.h"
+
+#include <doctest/doctest.h>
+
+using namespace mediafs::fs;
+
+namespace {
+
+Seen directory() {
+  return {.branch = Branch::local, .type = S_IFDIR, .shown_inode = 5};
+}
+Seen file(std::uint64_t inode, std::uint64_t links = 1) {
+  return {.branch = Branch::local,
+          .type = S_IFREG,
+          .device = 1,
+          .inode = inode,
+          .links = links,
+          .shown_inode = inode};
+}
+Seen in_vault(std::uint64_t shown) {
+  return {.branch = Branch::vault, .type = S_IFREG, .shown_inode = shown};
+}
+
+}  // namespace
+
+TEST_CASE("paths are built from names") {
+  NodeTable t;
+  const NodeId dir = t.remember(kRootNode, "Movies", directory());
+  const NodeId film = t.remember(dir, "a.mkv", file(10));
+  CHECK(t.path(kRootNode) == "");
+  CHECK(t.path(film) == "Movies/a.mkv");
+  CHECK(t.child_path(dir, "b") == "Movies/b");
+  CHECK(t.find("Movies/a.mkv") == film);
+  CHECK_FALSE(t.find("Movies/b").has_value());
+  CHECK_FALSE(t.path(999).has_value());
+}
+
+TEST_CASE("a node lives until its last lookup is forgotten") {
+  NodeTable t;
+  const NodeId a = t.remember(kRootNode, "a", file(10));
+  CHECK(t.remember(kRootNode, "a", file(10)) == a);
+  t.forget(a, 1);
+  CHECK(t.path(a) == "a");
+  t.forget(a, 1);
+  CHECK_FALSE(t.path(a).has_value());
+  CHECK(t.size() == 1);
+}
+
+TEST_CASE("a directory outlives its forgetting while a name hangs below it") {
+  NodeTable t;
+  const NodeId dir = t.remember(kRootNode, "d", directory());
+  const NodeId a = t.remember(dir, "a", file(10));
+  t.forget(dir, 1);
+  CHECK(t.path(a) == "d/a");
+  t.forget(a, 1);
+  CHECK(t.size() == 1);
+}
+
+TEST_CASE("a directory's rename moves what is below it") {
+  NodeTable t;
+  const NodeId dir = t.remember(kRootNode, "d", directory());
+  const NodeId a = t.remember(dir, "a", file(10));
+  t.rename(kRootNode, "d", kRootNode, "e");
+  CHECK(t.path(a) == "e/a");
+  CHECK_FALSE(t.find("d").has_value());
+}
+
+TEST_CASE("a rename over another file leaves that one without a name") {
+  NodeTable t;
+  const NodeId a = t.remember(kRootNode, "a", file(10));
+  const NodeId b = t.remember(kRootNode, "b", file(11));
+  t.rename(kRootNode, "a", kRootNode, "b");
+  CHECK(t.path(a) == "b");
+  CHECK_FALSE(t.path(b).has_value());
+  CHECK(t.find("b") == a);
+}
+
+TEST_CASE("exchange swaps the names") {
+  NodeTable t;
+  const NodeId dir = t.remember(kRootNode, "d", directory());
+  const NodeId a = t.remember(dir, "a", file(10));
+  const NodeId b = t.remember(kRootNode, "b", file(11));
+  t.exchange(dir, "a", kRootNode, "b");
+  CHECK(t.path(a) == "b");
+  CHECK(t.path(b) == "d/a");
+  t.forget(dir, 1);
+  CHECK(t.path(b) == "d/a");
+}
+
+TEST_CASE("hard links share a node") {
+  NodeTable t;
+  const NodeId a = t.remember(kRootNode, "a", file(10, 2));
+  CHECK(t.remember(kRootNode, "b", file(10, 2)) == a);
+  t.remove_name(kRootNode, "a", false);
+  CHECK(t.path(a) == "b");
+}
+
+TEST_CASE("an inode number that was used again is another file") {
+  NodeTable t;
+  const NodeId a = t.remember(kRootNode, "a", file(10));
+  CHECK(t.remember(kRootNode, "b", file(10)) != a);
+}
+
+TEST_CASE("a file keeps its node and its number from local to vault and back") {
+  NodeTable t;
+  const NodeId a = t.remember(kRootNode, "a", file(10));
+  CHECK(t.remember(kRootNode, "a", in_vault(10)) == a);
+  t.opened(a, 7, Branch::vault);
+  CHECK(t.remember(kRootNode, "a", file(77)) == a);
+  CHECK(t.shown_inode(a) == 10);
+}
+
+TEST_CASE("a name that stands for another file while the old one is open gets a new node") {
+  NodeTable t;
+  const NodeId a = t.remember(kRootNode, "a", file(10));
+  t.opened(a, 7, Branch::local);
+  const NodeId other = t.remember(kRootNode, "a", file(11));
+  CHECK(other != a);
+  CHECK_FALSE(t.path(a).has_value());
+  CHECK(t.any_handle(a) == 7);
+  t.forget(a, 1);
+  CHECK(t.open_count(a) == 1);
+  t.closed(a, 7, Branch::local);
+  CHECK_FALSE(t.any_handle(a).has_value());
+  CHECK(t.path(other) == "a");
+}
+
+TEST_CASE("an unlinked file that is open stays without a name") {
+  NodeTable t;
+  const NodeId a = t.remember(kRootNode, "a", file(10));
+  t.opened(a, 7, Branch::local);
+  t.remove_name(kRootNode, "a", true);
+  CHECK_FALSE(t.path(a).has_value());
+  CHECK(t.any_handle(a) == 7);
+}
+
+TEST_CASE("a file that became a directory is another node") {
+  NodeTable t;
+  const NodeId a = t.remember(kRootNode, "a", file(10));
+  CHECK(t.remember(kRootNode, "a", directory()) != a);
+}
+
+TEST_CASE("content counts as the same while size and mtime are") {
+  NodeTable t;
+  const NodeId a = t.remember(kRootNode, "a", file(10));
+  CHECK_FALSE(t.same_content(a, 100, 5));
+  CHECK(t.same_content(a, 100, 5));
+  CHECK_FALSE(t.same_content(a, 100, 6));
+  CHECK_FALSE(t.same_content(a, 101, 6));
+}

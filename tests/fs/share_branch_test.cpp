@@ -1,0 +1,115 @@
+#include "fs/share_branch.h"
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "tests/common/temp_dir.h"
+
+using namespace mediafs;
+using fs::ShareBranch;
+
+namespace {
+
+struct Gate {  // holds a call as a dead server does
+  std::mutex mutex;
+  std::condition_variable cv;
+  bool open = false;
+  void pass() {
+    std::unique_lock lock(mutex);
+    cv.wait(lock, [this] { return open; });
+  }
+  void release() {
+    const std::lock_guard lock(mutex);
+    open = true;
+    cv.notify_all();
+  }
+};
+
+bool becomes(const ShareBranch& share, bool usable) {
+  for (int i = 0; i < 1000 && share.usable() != usable; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  return share.usable() == usable;
+}
+
+}  // namespace
+
+TEST_CASE("a share without its marker is absent until the marker is there") {
+  const test::TempDir dir;
+  ShareBranch share({.path = dir.path(), .marker = ".here"});
+  CHECK_FALSE(share.wait_until_probed());
+  CHECK(share.call<int>([](int) -> Result<int> { return 1; }).error().code == ErrorCode::offline);
+  test::put(dir / ".here", "");
+  CHECK(becomes(share, true));
+  CHECK(*share.call<int>([](int) -> Result<int> { return 1; }) == 1);
+  std::filesystem::remove(dir / ".here");
+  CHECK(share.call<int>([](int) -> Result<int> { return 1; }).error().code == ErrorCode::offline);
+  CHECK_FALSE(share.usable());
+}
+
+TEST_CASE("a call that hangs ends at the timeout, the share is absent and heals") {
+  const test::TempDir dir;
+  ShareBranch share({.path = dir.path(), .marker = "", .timeout = std::chrono::milliseconds(100)});
+  REQUIRE(share.wait_until_probed());
+  auto gate = std::make_shared<Gate>();
+  auto hung = share.call<int>([gate](int) -> Result<int> {
+    gate->pass();
+    return 1;
+  });
+  CHECK(hung.error().code == ErrorCode::timeout);
+  CHECK(becomes(share, true));
+  CHECK(*share.call<int>([](int) -> Result<int> { return 2; }) == 2);
+  gate->release();
+}
+
+TEST_CASE("what was given up before it began never begins") {
+  const test::TempDir dir;
+  ShareBranch share({.path = dir.path(), .marker = "", .timeout = std::chrono::milliseconds(200)});
+  REQUIRE(share.wait_until_probed());
+  auto gate = std::make_shared<Gate>();
+  auto begun = std::make_shared<std::atomic<int>>(0);
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 16; ++i) {  // as many as there are threads
+    callers.emplace_back([&share, gate] {
+      auto hung = share.call<int>([gate](int) -> Result<int> {
+        gate->pass();
+        return 1;
+      });
+      CHECK_FALSE(hung);
+    });
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  auto late = share.call<int>([begun](int) -> Result<int> { return ++*begun; });
+  for (std::thread& caller : callers) caller.join();
+  gate->release();
+  if (!late) {
+    CHECK(becomes(share, true));
+    CHECK(share.call<int>([](int) -> Result<int> { return 1; }));
+    CHECK(begun->load() == 0);
+  }
+}
+
+TEST_CASE("an interrupted caller does not wait") {
+  const test::TempDir dir;
+  ShareBranch share({.path = dir.path(), .marker = "", .timeout = std::chrono::minutes(10)});
+  REQUIRE(share.wait_until_probed());
+  auto gate = std::make_shared<Gate>();
+  std::stop_source stop;
+  std::thread interrupter([&stop] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    stop.request_stop();
+  });
+  auto interrupted = share.call<int>(
+      [gate](int) -> Result<int> {
+        gate->pass();
+        return 1;
+      },
+      stop.get_token());
+  CHECK(interrupted.error().code == ErrorCode::cancelled);
+  CHECK(share.usable());
+  interrupter.join();
+  gate->release();
+}

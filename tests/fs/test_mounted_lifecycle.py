@@ -1,0 +1,165 @@
+"""Mounting, unmounting, a share that hangs, a disk that is full."""
+import errno
+import os
+import subprocess
+import threading
+import time
+import unittest
+
+import mounted
+from mounted import Mounted, read, write
+
+
+class Lifecycle(unittest.TestCase):
+    def mounted(self, **options):
+        m = Mounted(**options)
+        self.addCleanup(m.close)
+        return m
+
+    def refusal(self, m):
+        with self.assertRaises(RuntimeError) as caught:
+            m.start()
+        return str(caught.exception)
+
+    def test_stop_unmounts(self):
+        m = self.mounted().start()
+        write(m.on("f"), b"x")
+        self.assertEqual(m.stop(), ("stopped", 0))
+        self.assertEqual(os.listdir(m.mount), [])
+        m.start()
+        self.assertEqual(read(m.on("f")), b"x")
+        m.stop()
+
+    def test_stop_with_a_file_open(self):
+        m = self.mounted().start()
+        f = open(m.on("f"), "wb", buffering=0)
+        f.write(b"accepted")
+        self.assertEqual(m.stop(), ("stopped", 0))
+        self.assertEqual(read(m.under("f")), b"accepted")
+        with self.assertRaises(OSError):
+            f.write(b"after the end")
+        with self.assertRaises(OSError):
+            f.close()
+        self.assertEqual(os.listdir(m.mount), [])
+
+    def test_unmounted_by_somebody(self):
+        m = self.mounted().start()
+        os.listdir(m.mount)
+        subprocess.run(["umount", m.mount], check=True)
+        self.assertEqual(m.stop(), ("stopped", 0))
+
+    def test_stale_mount_is_cleared(self):
+        m = self.mounted().start()
+        write(m.on("f"), b"x")
+        m.kill()
+        with self.assertRaises(OSError) as caught:
+            os.listdir(m.mount)
+        self.assertEqual(caught.exception.errno, errno.ENOTCONN)
+        m.start()
+        self.assertEqual(read(m.on("f")), b"x")
+        m.stop()
+        self.assertEqual(os.listdir(m.mount), [])
+
+    def test_mounted_already(self):
+        m = self.mounted().start()
+        other = self.mounted()
+        other.mount = m.mount
+        self.assertIn("mounted there already", self.refusal(other))
+        m.stop()
+
+    def test_mount_point_in_the_way(self):
+        m = self.mounted()
+        write(m.mount + "/thing", b"")
+        self.assertIn("not empty", self.refusal(m))
+        os.unlink(m.mount + "/thing")
+        os.rmdir(m.mount)
+        self.assertIn("does not exist", self.refusal(m))
+        write(m.mount, b"")
+        self.assertIn("not a directory", self.refusal(m))
+        os.unlink(m.mount)
+
+    def test_without_a_vault(self):
+        m = self.mounted(vault=False).start()
+        write(m.on("f"), b"x")
+        os.rename(m.on("f"), m.on("g"))
+        self.assertEqual(read(m.on("g")), b"x")
+        self.assertEqual(os.getxattr(m.on("g"), "user.mediafs.state"), b"dirty")
+        m.stop()
+
+
+class NoSpace(unittest.TestCase):
+    def test_a_writer_below_the_reserve(self):
+        for vault, least in ((False, 0), (True, 0.5)):
+            m = Mounted(vault=vault, reserve=1 << 60, space_limit_ms=1000)
+            self.addCleanup(m.close)
+            m.start()
+            began = time.time()
+            with self.assertRaises(OSError) as caught:
+                write(m.on("f"), b"x" * 100000)
+            self.assertEqual(caught.exception.errno, errno.ENOSPC)
+            # With a vault it waits for eviction, without one there is nothing to wait for.
+            self.assertGreaterEqual(time.time() - began, least)
+            self.assertEqual(os.statvfs(m.mount).f_bavail, 0)
+            m.stop()
+
+
+class HangingShare(unittest.TestCase):
+    """The share is itself a mount of ours, whose daemon is stopped as a dead server's is."""
+
+    def test_nothing_else_waits(self):
+        server = Mounted(vault=False)
+        self.addCleanup(server.close)
+        server.start()
+        os.mkdir(server.on("dir"))
+        write(server.on("dir/far"), b"far")
+        m = Mounted(share=server.mount, share_timeout_ms=500)
+        self.addCleanup(m.close)
+        m.start()
+        os.makedirs(m.on("near"))
+        write(m.on("near/f"), b"near")
+        m.put("vaulted/f", b"vault")
+        self.assertEqual(read(m.on("dir/far")), b"far")
+        server.process.send_signal(19)
+        try:
+            held = open(m.on("near/f"), "r+b", buffering=0)
+            first = []
+            for _ in range(4):  # several meet the dead server at once
+                t = threading.Thread(target=lambda: first.append(self.timed(os.listdir, m.on("dir"))))
+                t.start()
+                self.assertEqual(held.read(4), b"near")
+                held.seek(0)
+                t.join(60)
+            self.assertEqual(len(first), 4)
+            # From now on it counts as absent: nobody waits for its timeout any more.
+            slow = []
+            for action in (lambda: os.listdir(m.mount), lambda: os.stat(m.on("near/f")),
+                           lambda: read(m.on("vaulted/f")), lambda: write(m.on("near/new"), b"x"),
+                           lambda: os.mkdir(m.on("near/d")), lambda: os.rename(m.on("near/new"), m.on("near/n")),
+                           lambda: os.unlink(m.on("near/n")), lambda: os.path.exists(m.on("missing")),
+                           lambda: os.statvfs(m.mount)):
+                slow.append(self.timed(action)[0])
+            self.assertLess(max(slow), 0.4, slow)
+            took, outcome = self.timed(read, m.on("dir/far"))
+            self.assertLess(took, 2)
+            self.assertIsInstance(outcome, OSError)
+            held.close()
+        finally:
+            server.process.send_signal(18)
+        deadline = time.time() + 20
+        while not os.path.exists(m.on("dir/far")) and time.time() < deadline:
+            time.sleep(0.05)
+        self.assertEqual(read(m.on("dir/far")), b"far")
+        m.stop()
+        server.stop()
+
+    def timed(self, action, *args):
+        began = time.time()
+        try:
+            outcome = action(*args)
+        except OSError as e:
+            outcome = e
+        return time.time() - began, outcome
+
+
+if __name__ == "__main__":
+    mounted.main()

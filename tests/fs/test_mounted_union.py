@@ -1,0 +1,424 @@
+"""The union: files that only the vault has, a share that merges in, control files, our own attributes."""
+import errno
+import json
+import os
+import stat
+import threading
+import time
+import unittest
+
+import mounted
+from mounted import Mounted, read, write
+
+M = None
+FILM = os.urandom(3_500_000)
+
+
+def setUpModule():
+    global M
+    M = Mounted(share=True, marker=".here")
+    write(M.share + "/.here", b"")
+    M.start()
+
+
+def tearDownModule():
+    answer, code = M.stop()
+    M.close()
+    assert (answer, code) == ("stopped", 0), (answer, code)
+
+
+def errno_of(action, *args):
+    try:
+        action(*args)
+    except OSError as e:
+        return errno.errorcode[e.errno]
+    return "ok"
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.dir = self.id().split(".")[-1]
+        self.path = self.dir + "/film.mkv"
+
+    def evicted(self, data=FILM, mode=0o640):
+        M.put(self.path, data, mode)
+        return M.on(self.path)
+
+    def branch(self, path=None):
+        return os.getxattr(M.on(path or self.path), "user.mediafs.branch").decode()
+
+
+class VaultOnly(Case):
+    def test_reads_whole_and_by_seeking(self):
+        path = self.evicted()
+        self.assertEqual(read(path), FILM)
+        with open(path, "rb") as f:
+            f.seek(-1000, os.SEEK_END)
+            self.assertEqual(f.read(), FILM[-1000:])
+            f.seek(1_500_001)
+            self.assertEqual(f.read(300_000), FILM[1_500_001:1_800_001])
+        fd = os.open(path, os.O_RDONLY)
+        self.assertEqual(os.lseek(fd, 10, os.SEEK_HOLE), len(FILM))
+        self.assertEqual(os.lseek(fd, 10, os.SEEK_DATA), 10)
+        os.close(fd)
+        self.assertFalse(os.path.exists(M.under(self.path)))
+
+    def test_attributes_stay(self):
+        os.makedirs(M.on(self.dir))
+        write(M.on(self.path), b"x" * 5000)
+        os.chmod(M.on(self.path), 0o604)
+        os.chown(M.on(self.path), 33, 44)
+        os.utime(M.on(self.path), ns=(1, 1_500_000_000_123_456_789))
+        before = os.stat(M.on(self.path))
+        M.tell("store " + self.path)
+        M.tell("evict " + self.path)
+        M.tell("invalidate " + self.path)
+        time.sleep(1.1)
+        after = os.stat(M.on(self.path))
+        for field in ("st_ino", "st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_nlink"):
+            self.assertEqual(getattr(before, field), getattr(after, field), field)
+        self.assertEqual(os.listdir(M.on(self.dir)), ["film.mkv"])
+        self.assertEqual([e.inode() for e in os.scandir(M.on(self.dir))], [after.st_ino])
+
+    def test_write_fetches(self):
+        path = self.evicted()
+        with open(path, "r+b") as f:
+            f.seek(100)
+            f.write(b"changed")
+        want = FILM[:100] + b"changed" + FILM[107:]
+        self.assertEqual(read(path), want)
+        self.assertEqual(read(M.under(self.path)), want)
+        self.assertEqual(stat.S_IMODE(os.stat(M.under(self.path)).st_mode), 0o640)
+        self.assertEqual(self.branch(), "local")
+
+    def test_append_fetches(self):
+        path = self.evicted()
+        write(path, b"more", "ab")
+        self.assertEqual(read(path), FILM + b"more")
+
+    def test_truncate_to_nothing_does_not_fetch(self):
+        path = self.evicted()
+        os.truncate(path, 0)
+        self.assertEqual((os.stat(path).st_size, read(path)), (0, b""))
+        self.assertEqual(os.stat(M.under(self.path)).st_size, 0)
+        self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o640)
+
+    def test_truncating_open_does_not_fetch(self):
+        path = self.evicted()
+        write(path, b"anew")
+        self.assertEqual(read(path), b"anew")
+
+    def test_truncate_in_the_middle(self):
+        path = self.evicted()
+        os.truncate(path, 1_000_000)
+        self.assertEqual(read(path), FILM[:1_000_000])
+
+    def test_chmod_chown_utime(self):
+        path = self.evicted()
+        os.chmod(path, 0o600)
+        os.chown(path, 12, 34)
+        os.utime(path, ns=(5, 1_234_567_890_000_000_007))
+        st = os.stat(path)
+        self.assertEqual((stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid, st.st_mtime_ns),
+                         (0o600, 12, 34, 1_234_567_890_000_000_007))
+        self.assertFalse(os.path.exists(M.under(self.path)))
+        self.assertEqual(read(path), FILM)
+
+    def test_rename(self):
+        path = self.evicted()
+        ino = os.stat(path).st_ino
+        os.rename(path, M.on(self.dir + "/other.mkv"))
+        self.assertEqual(os.listdir(M.on(self.dir)), ["other.mkv"])
+        self.assertEqual(os.stat(M.on(self.dir + "/other.mkv")).st_ino, ino)
+        self.assertEqual(read(M.on(self.dir + "/other.mkv")), FILM)
+        M.tell("vault-jobs")
+        self.assertEqual(read(M.on(self.dir + "/other.mkv"))[:10], FILM[:10])
+        self.assertEqual(os.listdir(M.vault + "/" + self.dir), ["other.mkv"])
+
+    def test_a_reader_goes_on_through_a_rename(self):
+        path = self.evicted()
+        with open(path, "rb", buffering=0) as f:
+            self.assertEqual(f.read(10), FILM[:10])
+            os.rename(path, M.on(self.dir + "/other.mkv"))
+            M.tell("vault-jobs")
+            f.seek(2_500_000)
+            self.assertEqual(f.read(1000), FILM[2_500_000:2_501_000])
+
+    def test_a_reader_goes_on_through_a_fetch(self):
+        path = self.evicted()
+        with open(path, "rb", buffering=0) as f:
+            self.assertEqual(f.read(10), FILM[:10])
+            M.tell("fetch " + self.path)
+            f.seek(3_000_000)
+            self.assertEqual(f.read(1000), FILM[3_000_000:3_001_000])
+        self.assertEqual(read(path), FILM)
+        self.assertEqual(self.branch(), "local")
+
+    def test_rename_of_a_directory(self):
+        self.evicted()
+        os.rename(M.on(self.dir), M.on(self.dir + "-moved"))
+        self.assertEqual(read(M.on(self.dir + "-moved/film.mkv")), FILM)
+        self.assertFalse(os.path.exists(M.on(self.dir)))
+
+    def test_replaced_by_a_rename(self):
+        path = self.evicted()
+        write(M.on(self.dir + "/.tmp"), b"replacement")
+        os.rename(M.on(self.dir + "/.tmp"), path)
+        self.assertEqual(read(path), b"replacement")
+        self.assertEqual(os.listdir(M.on(self.dir)), ["film.mkv"])
+
+    def test_replaces_a_local_file(self):
+        path = self.evicted()
+        write(M.on(self.dir + "/b"), b"local")
+        os.rename(path, M.on(self.dir + "/b"))
+        self.assertEqual(read(M.on(self.dir + "/b")), FILM)
+        self.assertFalse(os.path.exists(M.under(self.dir + "/b")))
+
+    def test_unlink_and_rmdir(self):
+        path = self.evicted()
+        self.assertEqual(errno_of(os.rmdir, M.on(self.dir)), "ENOTEMPTY")
+        os.unlink(path)
+        self.assertFalse(os.path.exists(path))
+        os.rmdir(M.on(self.dir))
+        self.assertFalse(os.path.exists(M.on(self.dir)))
+        M.tell("vault-jobs")
+        self.assertFalse(os.path.exists(M.vault + "/" + self.path))
+
+    def test_link_fetches(self):
+        path = self.evicted()
+        os.link(path, M.on(self.dir + "/second"))
+        self.assertEqual(os.stat(path).st_ino, os.stat(M.on(self.dir + "/second")).st_ino)
+        self.assertEqual(os.stat(path).st_nlink, 2)
+        self.assertEqual(read(M.on(self.dir + "/second")), FILM)
+
+    def test_directory_that_only_the_vault_has(self):
+        self.evicted()
+        os.rmdir(M.under(self.dir))
+        self.assertEqual(os.listdir(M.on(self.dir)), ["film.mkv"])
+        self.assertEqual(read(M.on(self.path)), FILM)
+        write(M.on(self.dir + "/beside"), b"new")
+        self.assertEqual(read(M.under(self.dir + "/beside")), b"new")
+        self.assertEqual(sorted(os.listdir(M.on(self.dir))), ["beside", "film.mkv"])
+
+    def test_exclusive_create_sees_it(self):
+        path = self.evicted()
+        self.assertEqual(errno_of(os.open, path, os.O_CREAT | os.O_EXCL | os.O_WRONLY), "EEXIST")
+        self.assertEqual(errno_of(os.mkdir, path), "EEXIST")
+
+    def test_open_files_are_not_evicted(self):
+        os.makedirs(M.on(self.dir))
+        write(M.on(self.path), b"busy")
+        M.tell("store " + self.path)
+        with open(M.on(self.path), "rb"):
+            self.assertEqual(M.tell("opens " + self.path), "1")
+            with self.assertRaises(RuntimeError):
+                M.tell("evict " + self.path)
+        deadline = time.time() + 10  # release follows close at its own time
+        while M.tell("opens " + self.path) != "0" and time.time() < deadline:
+            time.sleep(0.01)
+        M.tell("evict " + self.path)
+        self.assertEqual(read(M.on(self.path)), b"busy")
+
+    def test_many_readers_while_it_is_evicted_and_fetched(self):
+        self.evicted()
+        wrong = []
+        done = threading.Event()
+
+        def reader():
+            while not done.is_set():
+                if read(M.on(self.path)) != FILM:
+                    wrong.append("bytes")
+        threads = [threading.Thread(target=reader) for _ in range(3)]
+        for t in threads:
+            t.start()
+        for _ in range(15):
+            M.tell("fetch " + self.path)
+            try:
+                M.tell("evict " + self.path)
+            except RuntimeError as e:
+                if "open" not in str(e):
+                    wrong.append(str(e))
+        done.set()
+        for t in threads:
+            t.join()
+        self.assertEqual(wrong, [])
+
+
+class Attributes(Case):
+    def test_states(self):
+        os.makedirs(M.on(self.dir))
+        path = M.on(self.path)
+        write(path, b"abc")
+
+        def get(name):
+            return os.getxattr(path, "user." + name).decode()
+        self.assertEqual((get("mediafs.branch"), get("mediafs.copies"), get("mediafs.state")),
+                         ("local", "local", "dirty"))
+        M.tell("store " + self.path)
+        self.assertEqual((get("mediafs.copies"), get("mediafs.state")), ("local,vault", "synced"))
+        self.assertRegex(get("mediafs.checksum"), "^xxh128:[0-9a-f]{32}$")
+        self.assertEqual(get("mergerfs.basepath"), M.local)
+        self.assertEqual(get("mergerfs.relpath"), "/" + self.path)
+        self.assertEqual(get("mergerfs.fullpath"), M.under(self.path))
+        self.assertEqual(get("mergerfs.allpaths"), M.under(self.path))
+        M.tell("evict " + self.path)
+        self.assertEqual((get("mediafs.branch"), get("mediafs.copies"), get("mediafs.state")),
+                         ("vault", "vault", "vault-only"))
+        self.assertEqual(errno_of(os.getxattr, path, "user.mergerfs.fullpath"), "ENODATA")
+        self.assertEqual(os.listxattr(path), [])
+
+    def test_pin(self):
+        path = self.evicted(b"abc")
+        self.assertEqual(os.getxattr(path, "user.mediafs.pin"), b"0")
+        os.setxattr(path, "user.mediafs.pin", b"1")
+        self.assertEqual(os.getxattr(path, "user.mediafs.pin"), b"1")
+        self.assertIn("pinned=1", M.tell("find " + self.path))
+        self.assertEqual(errno_of(os.setxattr, path, "user.mediafs.pin", b"yes"), "EINVAL")
+        self.assertEqual(errno_of(os.setxattr, path, "user.mediafs.state", b"x"), "EPERM")
+        self.assertEqual(errno_of(os.getxattr, path, "user.mediafs.unknown"), "ENODATA")
+        os.removexattr(path, "user.mediafs.pin")
+        self.assertEqual(os.getxattr(path, "user.mediafs.pin"), b"0")
+
+
+class ControlFiles(Case):
+    def test_files(self):
+        d = M.on(".mediafs")
+        self.assertNotIn(".mediafs", os.listdir(M.mount))
+        self.assertEqual(sorted(os.listdir(d)), ["changelog", "jobs.json", "status.json", "version", "version.txt"])
+        version = int(read(d + "/version"))
+        self.evicted(b"abc")
+        self.assertEqual(int(read(d + "/version")), version + 1)
+        newest = read(d + "/changelog").split(b"\n")[0]
+        self.assertEqual(newest, b"%d\t%s" % (version + 1, self.path.encode()))
+        text = read(d + "/version.txt")
+        self.assertEqual((len(text), int.from_bytes(text[:2], "big")), (1024, version + 1))
+        self.assertTrue(text[2:].startswith(b"\n" + newest + b"\n"))
+        self.assertEqual(os.stat(d + "/version.txt").st_size, 1024)
+        self.assertEqual(json.loads(read(d + "/status.json")), {"health": "ok"})
+        self.assertEqual(json.loads(read(d + "/jobs.json")), {"jobs": []})
+
+    def test_read_only_and_the_state_is_out_of_reach(self):
+        d = M.on(".mediafs")
+        self.assertTrue(os.path.exists(M.under(".mediafs/catalogue.db")))
+        self.assertFalse(os.path.exists(d + "/catalogue.db"))
+        self.assertEqual(errno_of(write, d + "/version", b"9"), "EROFS")
+        self.assertEqual(errno_of(write, d + "/new", b"9"), "EROFS")
+        self.assertEqual(errno_of(os.mkdir, d + "/dir"), "EROFS")
+        self.assertEqual(errno_of(os.unlink, d + "/version"), "EROFS")
+        self.assertEqual(errno_of(os.rename, d + "/version", M.on("stolen")), "EROFS")
+        self.assertEqual(errno_of(os.rename, d, M.on("stolen")), "EROFS")
+        self.assertEqual(errno_of(os.rmdir, d), "EROFS")
+        self.assertEqual(errno_of(os.chmod, d + "/version", 0o777), "EROFS")
+        self.assertEqual(errno_of(os.mkdir, M.on(".mediafs")), "EEXIST")
+
+
+class Share(Case):
+    def setUp(self):
+        super().setUp()
+        os.makedirs(M.share + "/" + self.dir)
+        write(M.share + "/" + self.path, b"on the share")
+
+    def test_merges(self):
+        write(M.on(self.dir + "/beside"), b"local")
+        self.assertTrue(os.path.exists(M.under(self.dir + "/beside")))
+        M.put(self.dir + "/third", b"vault")
+        self.assertEqual(sorted(os.listdir(M.on(self.dir))), ["beside", "film.mkv", "third"])
+        self.assertEqual(read(M.on(self.path)), b"on the share")
+        self.assertEqual(self.branch(), "share")
+        self.assertEqual(os.getxattr(M.on(self.path), "user.mergerfs.basepath").decode(), M.share)
+        self.assertFalse(os.path.exists(M.on(".here")))
+        self.assertNotIn(".here", os.listdir(M.mount))
+
+    def test_changes_in_place(self):
+        write(M.on(self.path), b", changed", "ab")
+        self.assertEqual(read(M.share + "/" + self.path), b"on the share, changed")
+        os.chmod(M.on(self.path), 0o600)
+        os.truncate(M.on(self.path), 2)
+        os.setxattr(M.on(self.path), "user.x", b"1")
+        self.assertEqual(os.getxattr(M.on(self.path), "user.x"), b"1")
+        st = os.stat(M.share + "/" + self.path)
+        self.assertEqual((stat.S_IMODE(st.st_mode), st.st_size), (0o600, 2))
+        with open(M.on(self.path), "r+b") as f:
+            f.write(b"hello")
+            f.flush()
+            os.fsync(f.fileno())
+            self.assertEqual(os.fstat(f.fileno()).st_size, 5)
+        self.assertFalse(os.path.exists(M.under(self.path)))
+
+    def test_rename_and_unlink(self):
+        os.rename(M.on(self.path), M.on(self.dir + "/b"))
+        self.assertEqual(os.listdir(M.share + "/" + self.dir), ["b"])
+        os.unlink(M.on(self.dir + "/b"))
+        self.assertEqual(os.listdir(M.share + "/" + self.dir), [])
+        os.rmdir(M.on(self.dir))
+        self.assertFalse(os.path.exists(M.share + "/" + self.dir))
+
+    def test_unlink_acts_on_every_branch(self):
+        os.makedirs(M.under(self.dir))
+        write(M.under(self.path), b"local wins")
+        self.assertEqual(read(M.on(self.path)), b"local wins")
+        self.assertEqual(os.getxattr(M.on(self.path), "user.mediafs.copies"), b"local,share")
+        os.unlink(M.on(self.path))
+        self.assertFalse(os.path.exists(M.on(self.path)))
+        self.assertFalse(os.path.exists(M.share + "/" + self.path))
+
+    def test_link_is_refused(self):
+        self.assertEqual(errno_of(os.link, M.on(self.path), M.on(self.dir + "/l")), "EXDEV")
+
+    def test_unlinked_while_open(self):
+        with open(M.on(self.path), "rb", buffering=0) as f:
+            os.unlink(M.on(self.path))
+            self.assertEqual(f.read(100), b"on the share")
+
+    def test_without_its_marker_it_is_absent(self):
+        write(M.on(self.dir + "/beside"), b"local")
+        self.assertEqual(read(M.on(self.path)), b"on the share")
+        os.unlink(M.share + "/.here")
+        try:
+            self.assertEqual(os.listdir(M.on(self.dir)), ["beside"])
+            self.assertEqual(read(M.on(self.dir + "/beside")), b"local")
+            time.sleep(1.1)  # what the kernel remembers of it
+            self.assertIn(errno_of(read, M.on(self.path)), ("EHOSTUNREACH", "ENOENT"))
+        finally:
+            write(M.share + "/.here", b"")
+        deadline = time.time() + 10
+        while errno_of(read, M.on(self.path)) != "ok" and time.time() < deadline:
+            time.sleep(0.05)
+        self.assertEqual(read(M.on(self.path)), b"on the share")
+
+
+class Changes(Case):
+    def test_a_season_moved_out_of_incoming(self):
+        os.makedirs(M.on("Incoming/" + self.dir + "/Season 01"))
+        for i in range(3):
+            write(M.on("Incoming/%s/Season 01/e%d.mkv" % (self.dir, i)), b"episode %d" % i)
+        version = int(read(M.on(".mediafs/version")))
+        os.rename(M.on("Incoming/" + self.dir), M.on(self.dir))
+        self.assertEqual(int(read(M.on(".mediafs/version"))), version + 3)
+        self.assertIn("local=1", M.tell("find %s/Season 01/e1.mkv" % self.dir))
+        os.rename(M.on(self.dir), M.on(self.dir + "-renamed"))
+        self.assertEqual(int(read(M.on(".mediafs/version"))), version + 4)
+
+    def test_incoming_is_not_catalogued(self):
+        os.makedirs(M.on("Incoming/" + self.dir))
+        version = int(read(M.on(".mediafs/version")))
+        write(M.on("Incoming/" + self.dir + "/.f.tmp"), b"x")
+        os.rename(M.on("Incoming/" + self.dir + "/.f.tmp"), M.on("Incoming/" + self.dir + "/f"))
+        os.unlink(M.on("Incoming/" + self.dir + "/f"))
+        self.assertEqual(int(read(M.on(".mediafs/version"))), version)
+
+    def test_changes_underneath_are_seen_when_told(self):
+        os.makedirs(M.on(self.dir))
+        self.assertFalse(os.path.exists(M.on(self.path)))
+        write(M.under(self.path), b"one")
+        self.assertEqual(read(M.on(self.path)), b"one")
+        os.unlink(M.under(self.path))
+        M.tell("invalidate " + self.path)
+        deadline = time.time() + 10
+        while os.path.exists(M.on(self.path)) and time.time() < deadline:
+            time.sleep(0.01)
+        self.assertFalse(os.path.exists(M.on(self.path)))
+
+
+if __name__ == "__main__":
+    mounted.main()
