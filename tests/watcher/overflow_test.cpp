@@ -22,6 +22,12 @@ class Gate {
       while (!open_) changed_.wait(mutex_);
     };
   }
+  ~Gate() {
+    open();
+    rig_.stop();  // the watcher calls us
+  }
+  Gate(const Gate&) = delete;
+  Gate& operator=(const Gate&) = delete;
   bool close() EXCLUDES(mutex_) {
     write_file(rig_.tree.at("gate"));
     const auto deadline = std::chrono::steady_clock::now() + Rig::kPatience;

@@ -57,7 +57,10 @@ class Rig {
     options.root = tree.path();
     options.settle = settle;
   }
-  ~Rig() {
+  ~Rig() { stop(); }
+  Rig(const Rig&) = delete;
+  Rig& operator=(const Rig&) = delete;
+  void stop() {
     if (watcher) watcher->stop();
   }
 

@@ -10,12 +10,12 @@ using namespace mediafs::watcher::testing;
 using std::chrono::milliseconds;
 
 TEST_CASE("scan: the first one finds all that is there and skips what is known") {
+  std::set<std::string> asked;
   Rig rig;
   stdfs::create_directories(rig.tree.at("a/b"));
   write_file(rig.tree.at("a/known"));
   write_file(rig.tree.at("a/b/new"));
   write_file(rig.tree.at("top"));
-  std::set<std::string> asked;
   rig.options.known = [&](std::string_view path, const struct stat& info) {
     asked.emplace(path);
     return path == "a/known" && info.st_size == 1;

@@ -22,7 +22,10 @@ constexpr int kFiles = 6;
 // What an owner makes of the events: which file is believed to stand where. It answers `known`.
 class Ledger {
  public:
-  explicit Ledger(std::string root) : root_(std::move(root)) {}
+  explicit Ledger(Rig& rig) : rig_(rig), root_(rig.tree.path()) {}
+  ~Ledger() { rig_.stop(); }  // the watcher calls us
+  Ledger(const Ledger&) = delete;
+  Ledger& operator=(const Ledger&) = delete;
   void take(const Event& event) EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
     switch (event.kind) {
@@ -76,6 +79,7 @@ class Ledger {
     drop(to, true);
     files_.merge(moved);
   }
+  Rig& rig_;
   const std::string root_;
   Mutex mutex_;
   std::map<std::string, ino_t> files_ GUARDED_BY(mutex_);
@@ -176,7 +180,7 @@ void storm(Rig& rig, Ledger& ledger, bool lagging) {
 
 TEST_CASE("storm: nothing is missed or told early while directories are made and renamed") {
   Rig rig(milliseconds(100));
-  Ledger ledger(rig.tree.path());
+  Ledger ledger(rig);
   storm(rig, ledger, false);
   // Everything is followed under its last name.
   for (const auto& [path, inode] : files_below(rig.tree.path())) {
@@ -200,7 +204,7 @@ TEST_CASE("storm: the same with a kernel queue of 64 notices") {
   }
   // An instance keeps the limit that it was made with: the knob is put back as soon as ours runs.
   Rig rig(milliseconds(100));
-  Ledger ledger(rig.tree.path());
+  Ledger ledger(rig);
   rig.options.hidden = [&, restored = false](std::string_view) mutable {
     if (!restored) restored = set(before);
     return false;
