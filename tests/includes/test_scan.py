@@ -15,6 +15,8 @@ CLEAN = {
     "pipeline/p.h": '#include "common/a.h"\n#include <nlohmann/json_fwd.hpp>\n',
     "app/main.cpp": '#include "fs/n.h"\n#include "pipeline/p.h"\n#include <CLI/CLI.hpp>\n',
     "tests/fs/t.cpp": '#include "fs/n.h"\n#include "app/main.cpp"\n',
+    "tests/fs/u.cpp": '#include "fixture.h"\n',
+    "tests/fs/fixture.h": "",
     "tests/help.h": "",
 }
 
@@ -50,6 +52,7 @@ class Scan(unittest.TestCase):
 
     def test_not_root_relative(self):
         self.finds("fs/b.cpp", '#include "n.h"\n', "no file below the root")
+        self.finds("tests/tier/b.cpp", '#include "fixture.h"\n', "no file below the root")
 
     def test_tests_are_not_needed(self):
         self.finds("fs/b.cpp", '#include "tests/help.h"\n', "must not need")
