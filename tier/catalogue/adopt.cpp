@@ -13,8 +13,8 @@ bool owner_differs(const Node& node, const struct stat& st) {
   return node.mode != permission_bits(st) || node.uid != st.st_uid || node.gid != st.st_gid;
 }
 
-// What is known already needs no writer. A directory's size and change time say nothing; its mtime is kept because
-// same_directory() asks for it.
+// What is known already needs no writer. A directory's size and change time say nothing; its mtime is kept
+// because same_directory() asks for it.
 bool is_known(const Node& node, const struct stat& st) {
   const Fingerprint seen = fingerprint_of(st);
   if (!node.local || owner_differs(node, st)) return false;
@@ -74,8 +74,8 @@ Result<Seen> look(sql::Connection& db, const AdoptRequest& request) {
   return seen;
 }
 
-// Disks give a removed directory's inode number to the next one made, so the number alone is no proof: either nothing
-// changed in it since, or what the catalogue knows in it must stand under the new path.
+// Disks give a removed directory's inode number to the next one made, so the number alone is no proof:
+// either nothing changed in it since, or what the catalogue knows in it must stand under the new path.
 bool same_directory(const Candidate& candidate, const AdoptRequest& request,
                     const std::function<bool(const std::string&)>& still_there) {
   if (candidate.node.local->fingerprint.mtime_ns == fingerprint_of(request.st).mtime_ns) return true;
@@ -92,8 +92,8 @@ std::optional<Node> renamed_from(const Seen& seen, const AdoptRequest& request,
   return std::nullopt;
 }
 
-// A file took a directory's place underneath, or the other way round. What the vault alone can still show is not
-// given up for that.
+// A file took a directory's place underneath, or the other way round. What the vault alone can still show
+// is not given up for that.
 Status replace_kind(Tx& tx, const Node& node) {
   if (node.kind == NodeKind::directory) {
     MEDIAFS_ASSIGN(const bool children, has_children(tx.db, node.id));
@@ -153,7 +153,8 @@ Result<Adopted> adopt_file(Tx& tx, Node node, const struct stat& st) {
   return same ? Adopted::recheck : Adopted::changed;
 }
 
-// The file's ctime changed with the rename, and perhaps with more: it keeps its old fingerprint until it is read.
+// The file's ctime changed with the rename, and perhaps with more: it keeps its old fingerprint until it is
+// read.
 Status adopt_renamed(Tx& tx, const std::optional<Node>& replaced, const Node& node,
                      const AdoptRequest& request) {
   if (replaced) {

@@ -51,8 +51,8 @@ Status set_owner(Tx& tx, const Node& node, std::uint32_t mode, std::uint32_t uid
   return attributes_moved(tx, node);
 }
 
-// An object that is current is mended at once. One that is about to be written may carry the old attributes or the
-// new ones, nobody knows: so a mark is left, and the confirmation of the write calls for the restat.
+// An object that is current is mended at once. One that is about to be written may carry the old attributes
+// or the new ones, nobody knows: so a mark is left, and the confirmation of the write calls for the restat.
 Status attributes_moved(Tx& tx, const Node& node) {
   if (node.kind != NodeKind::file) return {};
   bool mark = node.dirty() && node.vault;
@@ -90,8 +90,9 @@ Status follow_vault(Tx& tx, const Node& node, const VaultCopy& copy, bool visibl
 
 namespace {
 
-// The local bytes of a file are gone. Where the vault has an older generation only, that is what is left of the file:
-// it is shown again as a change, for the alternative is to delete the last copy because a newer one was lost.
+// The local bytes of a file are gone. Where the vault has an older generation only, that is what is left of
+// the file: it is shown again as a change, for the alternative is to delete the last copy because a newer
+// one was lost.
 Status local_file_gone(Tx& tx, const Node& node, bool visible) {
   if (!node.vault) {
     MEDIAFS_TRY(end_file(tx, node));

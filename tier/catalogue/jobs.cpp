@@ -80,7 +80,8 @@ Result<std::vector<Job>> load_jobs(sql::Connection& db, const std::vector<std::i
   return jobs;
 }
 
-// Into the queue as if it were new. A finished job keeps its row; an equal one that is not finished takes its place.
+// Into the queue as if it were new. A finished job keeps its row; an equal one that is not finished takes
+// its place.
 Status queue_again(Tx& tx, const Job& job) {
   if (job.state == JobState::done) {
     return enqueue(tx, {.stage = job.stage,
@@ -204,8 +205,8 @@ Status set_paused(Tx& tx, std::string_view stage, bool paused) {
 
 }  // namespace
 
-// Equal to one that waits: that one, at the higher priority and the earlier time (unless it waits for a back-off).
-// Equal to one that runs: it runs again. Equal to a dead one: it lives again.
+// Equal to one that waits: that one, at the higher priority and the earlier time (unless it waits for a
+// back-off). Equal to one that runs: it runs again. Equal to a dead one: it lives again.
 Status enqueue(Tx& tx, const JobSpec& spec) {
   MEDIAFS_ASSIGN(
       auto put,
@@ -264,8 +265,8 @@ class Queue final : public Jobs {
     });
   }
 
-  // Most askings find nothing; those don't reach the writer. What a forget job destroys was deleted for good: the
-  // deletion must not be undone by a power cut after that.
+  // Most askings find nothing; those don't reach the writer. What a forget job destroys was deleted for
+  // good: the deletion must not be undone by a power cut after that.
   Result<std::vector<Job>> take(std::string_view stage, std::size_t limit) override {
     std::vector<Job> jobs;
     MEDIAFS_ASSIGN(const auto due, next_due(stage));

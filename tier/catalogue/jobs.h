@@ -30,9 +30,9 @@ struct JobSpec {
   std::string stage;
   std::int64_t file_id = 0;  // 0: none
   std::int64_t generation = 0;
-  std::string path;          // what it is about, for humans; the key's part for jobs without a file
-  int priority = 0;          // higher first
-  std::int64_t delay_ms = 0; // not before now + delay
+  std::string path;           // what it is about, for humans; the key's part for jobs without a file
+  int priority = 0;           // higher first
+  std::int64_t delay_ms = 0;  // not before now + delay
 };
 
 struct Job : JobSpec {
@@ -46,7 +46,8 @@ struct Job : JobSpec {
 
 struct JobCounts {
   std::string stage;
-  std::int64_t queued = 0, running = 0, dead = 0, done = 0, waiting = 0;  // waiting: those of the queued that are not due yet
+  std::int64_t queued = 0, running = 0, dead = 0, done = 0,
+               waiting = 0;  // waiting: those of the queued that are not due yet
   bool paused = false;
 };
 
@@ -64,10 +65,11 @@ class Jobs {
   virtual Status retry_later(std::int64_t id, const Error& error, std::int64_t delay_ms, bool free_try) = 0;
   virtual Status dead(std::int64_t id, const Error& error) = 0;
 
-  virtual Result<std::vector<Job>> list(std::optional<JobState> state, std::size_t limit) = 0;  // newest change first
+  virtual Result<std::vector<Job>> list(std::optional<JobState> state,
+                                        std::size_t limit) = 0;  // newest change first
   virtual Result<Job> show(std::int64_t id) = 0;
-  virtual Status retry(std::int64_t id) = 0;          // due now, tries counted anew
-  virtual Result<std::int64_t> retry_dead() = 0;      // all; how many
+  virtual Status retry(std::int64_t id) = 0;      // due now, tries counted anew
+  virtual Result<std::int64_t> retry_dead() = 0;  // all; how many
   virtual Status drop(std::int64_t id) = 0;
   virtual Status pause(std::string_view stage, bool paused) = 0;  // "" = every stage; durable
   virtual Result<std::vector<JobCounts>> counts() = 0;

@@ -31,7 +31,8 @@ struct WalkEntry {
   std::int64_t id = 0;
   std::string path;
   bool directory = false;
-  // Directories sort as if their name ended in a slash: so the walk's order is that of the whole paths' bytes.
+  // Directories sort as if their name ended in a slash: so the walk's order is that of the whole paths'
+  // bytes.
   std::string order() const { return directory ? path + '/' : path; }
 };
 

@@ -8,8 +8,8 @@ namespace mediafs::tier::rows {
 
 namespace {
 
-// Names, paths and keys are blobs: they are bytes, and SQLite must not take them for text. Ids are never used again
-// (AUTOINCREMENT), so that a job of a file that is gone cannot meet another file.
+// Names, paths and keys are blobs: they are bytes, and SQLite must not take them for text. Ids are never
+// used again (AUTOINCREMENT), so that a job of a file that is gone cannot meet another file.
 constexpr const char* kVersion1 = R"sql(
 CREATE TABLE node (
   id INTEGER PRIMARY KEY AUTOINCREMENT, parent INTEGER NOT NULL, name BLOB NOT NULL, kind INTEGER NOT NULL,
@@ -48,8 +48,8 @@ CREATE INDEX job_changed ON job (state, changed, id);
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 )sql";
 
-// When a file that may be evicted was last of use; NULL for those that may not. Kept by refresh_evictable(), so that
-// the next files to go are found without looking at all the others.
+// When a file that may be evicted was last of use; NULL for those that may not. Kept by
+// refresh_evictable(), so that the next files to go are found without looking at all the others.
 constexpr const char* kVersion2 = R"sql(
 ALTER TABLE node ADD COLUMN evict_at INTEGER;
 CREATE INDEX node_evict ON node (evict_at, id) WHERE evict_at IS NOT NULL;

@@ -207,8 +207,8 @@ Result<std::int64_t> insert_node(Tx& tx, std::string_view path, const Node& node
   return id;
 }
 
-// The number on disk, unless another row keeps it: that of an evicted file, say, whose number the disk has given away
-// again. Hard links share it.
+// The number on disk, unless another row keeps it: that of an evicted file, say, whose number the disk has
+// given away again. Hard links share it.
 Status give_inode(Tx& tx, std::int64_t id, const Fingerprint& fingerprint) {
   MEDIAFS_ASSIGN(
       auto query,

@@ -51,8 +51,9 @@ Status settle_key(Tx& tx, const Node& node, const std::string& key) {
 
 namespace {
 
-// An object was written over that of another file, whose relocation had not run. Whoever writes asks key_owner()
-// first, so this is a bug's or a stranger's doing; the other row must not go on trusting bytes that are gone.
+// An object was written over that of another file, whose relocation had not run. Whoever writes asks
+// key_owner() first, so this is a bug's or a stranger's doing; the other row must not go on trusting bytes
+// that are gone.
 Status displace(Tx& tx, std::string_view key, std::int64_t id) {
   MEDIAFS_ASSIGN(const std::int64_t owner, key_owner(tx.db, key, id));
   if (owner == 0) return {};
@@ -154,8 +155,9 @@ VaultCopy unread_copy(const VaultFile& file) {
   return copy;
 }
 
-// A known file that lacks a vault copy learns that something stands under its key, so that a removal forgets it. What
-// it is, nobody has read: the next upload overwrites it, or a HEAD finds that it is the very same.
+// A known file that lacks a vault copy learns that something stands under its key, so that a removal
+// forgets it. What it is, nobody has read: the next upload overwrites it, or a HEAD finds that it is the
+// very same.
 Status import_known(Tx& tx, const Node& node, const VaultFile& file) {
   if (node.vault) return {};
   MEDIAFS_ASSIGN(const bool deleted, tombstoned(tx.db, file.key));
