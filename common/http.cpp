@@ -220,6 +220,10 @@ void Client::Engine::collect() {
     const CURLcode code = message->data.result;
     Transfer* transfer = nullptr;
     curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &transfer);
+    if (transfer->begin_again(code)) {
+      curl_multi_remove_handle(multi.get(), transfer->easy());
+      if (curl_multi_add_handle(multi.get(), transfer->easy()) == CURLM_OK) continue;
+    }
     EntryPtr entry = take_active(transfer->id());
     auto result = transfer->outcome(code);
     finish(std::move(entry), std::move(result));

@@ -236,6 +236,26 @@ std::optional<Error> Transfer::expired(SteadyTime now) {
   return {};
 }
 
+// curl does so itself, but not when the close shows while it sends. A POST may have been carried out all the same.
+bool Transfer::begin_again(CURLcode code) {
+  const bool broken = code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR || code == CURLE_GOT_NOTHING;
+  if (!broken || abort_ || began_again_ || request_.method == "POST" || request_.method == "PATCH")
+    return false;
+  long connects = 0;
+  long header_bytes = 0;
+  curl_easy_getinfo(easy_.get(), CURLINFO_NUM_CONNECTS, &connects);
+  curl_easy_getinfo(easy_.get(), CURLINFO_HEADER_SIZE, &header_bytes);
+  if (connects != 0 || header_bytes != 0 || !rewind_body()) return false;
+  began_again_ = true;
+  response_ = {};
+  curl_message_.fill('\0');
+  sampled_ = 0;
+  admitted_ = last_progress_ = std::chrono::steady_clock::now();
+  schedule(admitted_);
+  curl_easy_setopt(easy_.get(), CURLOPT_FRESH_CONNECT, 1L);
+  return true;
+}
+
 Result<Response> Transfer::outcome(CURLcode code) {
   if (abort_) return std::move(*abort_);
   if (code != CURLE_OK) {

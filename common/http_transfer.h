@@ -36,6 +36,9 @@ class Transfer {
   // The timeout's error when nothing moved for too long or the deadline passed.
   std::optional<Error> expired(SteadyTime now);
 
+  // True when it failed only because a kept connection had been closed by the server meanwhile: the engine then adds
+  // the handle, made ready for a connection of its own, once more.
+  bool begin_again(CURLcode code);
   Result<Response> outcome(CURLcode code);  // once, when curl is done with it
   Error cancelled() const { return failure(ErrorCode::cancelled, "asked to stop"); }
   Client::Done take_done() { return std::move(done_); }
@@ -77,6 +80,7 @@ class Transfer {
   std::optional<Error> abort_;  // why one of our callbacks stopped the transfer
   bool expects_continue_ = false;
   bool head_shown_ = false;
+  bool began_again_ = false;
   std::uint64_t sent_ = 0;  // bytes of the body handed to curl
   SteadyTime started_;      // when it was asked for: the deadline counts from here
   SteadyTime admitted_{};   // when curl got it
