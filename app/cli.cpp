@@ -54,12 +54,18 @@ Result<Config> load_config(const Context& context) {
 }
 
 Result<RunningDaemon> daemon_for(const Context& context, const std::vector<std::string>& paths) {
-  std::string mountpoint;
-  if (!context.config_file.empty()) {
+  const Environment env = process_environment();
+  // A configuration that was named decides; the default one only between several daemons.
+  const bool named = !context.config_file.empty() || env.contains("MEDIAFS_CONFIG");
+  const std::string path = paths.empty() ? "" : paths.front();
+  if (named) {
     MEDIAFS_ASSIGN(const Config config, load_config(context));
-    mountpoint = config.mount.path;
+    return find_daemon(path, config.mount.path);
   }
-  return find_daemon(paths.empty() ? "" : paths.front(), mountpoint);
+  auto found = find_daemon(path, "");
+  if (found || found.err().code != ErrorCode::invalid || default_config_file(env).empty()) return found;
+  auto config = load_config(context);
+  return config ? find_daemon("", config->mount.path) : std::move(found);
 }
 
 Result<Json> tree_paths(const RunningDaemon& daemon, const std::vector<std::string>& paths) {

@@ -239,7 +239,7 @@ void Daemon::Parts::begin_work() {
   struct stat st {};
   if (stat(config.mount.path.c_str(), &st) == 0) tools->tree_device = st.st_dev;
   add_handlers(*control, {.view = view(), .tools = *tools, .workers = *workers, .request_stop = [this] {
-                            MutexLock lock(stop_mutex);
+                            MutexLock asking(stop_mutex);
                             asked = true;
                             stop_asked.notify_all();
                           }});

@@ -138,10 +138,14 @@ Result<RunningDaemon> find_daemon(const std::string& path, const std::string& co
 
 Result<std::string> path_in_tree(const RunningDaemon& daemon, const std::string& path) {
   // The last component stays as it is: it may be a symlink of the tree.
-  const std::string name(base_name(path));
+  std::string trimmed = path;
+  while (trimmed.size() > 1 && trimmed.ends_with('/')) trimmed.pop_back();
+  const std::string name(base_name(trimmed));
   const bool plain = !name.empty() && name != "." && name != "..";
-  const std::string parent(plain ? path.substr(0, path.size() - name.size()) : path);
-  const std::string full = plain ? join_path(absolute(parent.empty() ? "." : parent), name) : absolute(path);
+  std::string parent = trimmed.substr(0, trimmed.size() - name.size());
+  while (parent.size() > 1 && parent.ends_with('/')) parent.pop_back();
+  const std::string full =
+      plain ? join_path(absolute(parent.empty() ? "." : parent), name) : absolute(trimmed);
   for (const std::string& root : {daemon.mountpoint, daemon.local}) {
     if (!below(full, root)) continue;
     return full.size() > root.size() ? full.substr(root.size() + (root == "/" ? 0 : 1)) : std::string();

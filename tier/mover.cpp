@@ -24,6 +24,13 @@ Result<Node> Mover::current(std::int64_t id, std::int64_t generation) {
   return std::move(*found);
 }
 
+Status Mover::moved_on(Status status) {
+  if (!status && status.err().code == ErrorCode::not_found) {
+    return make_error(ErrorCode::changed, status.err().what, "it was deleted meanwhile");
+  }
+  return status;
+}
+
 Result<Fd> Mover::open_local(const Node& node) {
   if (!node.local)
     return make_error(ErrorCode::changed, printable(node.path), "it is not on the local branch");
@@ -32,7 +39,8 @@ Result<Fd> Mover::open_local(const Node& node) {
     return make_error(ErrorCode::busy, printable(node.path), "an eviction is looking at it");
   }
   if (!fd && fd.err().code == ErrorCode::not_found) {
-    return make_error(ErrorCode::busy, printable(node.path), "its local file is missing; a reconcile decides");
+    return make_error(ErrorCode::busy, printable(node.path),
+                      "its local file is missing; a reconcile decides");
   }
   return fd;
 }
@@ -65,7 +73,7 @@ Result<Mover::Summed> Mover::checksum(std::int64_t id, std::int64_t generation, 
     return make_error(ErrorCode::busy, printable(node.path), "it changed while its checksum was computed");
   }
   crash_point("checksum.before_commit");
-  MEDIAFS_TRY(b_.catalogue->checksummed(id, generation, before, sums, b_.visible(node.path)));
+  MEDIAFS_TRY(moved_on(b_.catalogue->checksummed(id, generation, before, sums, b_.visible(node.path))));
   crash_point("checksum.after_commit");
   return Summed{node.path, std::move(sums)};
 }

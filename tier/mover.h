@@ -70,8 +70,12 @@ class Mover {
  private:
   // The file's row, if it is still what the job was made for; changed or not_found otherwise.
   Result<Node> current(std::int64_t id, std::int64_t generation);
+  // A row that is gone by the time of the catalogue's call leaves nothing to be done.
+  static Status moved_on(Status status);
   Result<Fd> open_local(const Node& node);
   Status adopt_now(const std::string& path);  // the watcher will say so too, later
+  Status key_is_free(std::int64_t id, const std::string& key, std::stop_token stop);
+  Status step_aside(std::int64_t id, const std::string& key, std::stop_token stop);
   Result<std::optional<ObjectInfo>> already_there(const Node& node);
   Status confirm_in_vault(const Node& node);
   Result<Node> refined(Node node);

@@ -78,7 +78,7 @@ Status Mover::evict(std::int64_t id, std::int64_t generation) {
   if (!lease_holds(fd.get()))
     return make_error(ErrorCode::busy, "evict " + printable(path), "it is being opened");
   crash_point("evict.before_commit");
-  MEDIAFS_TRY(b_.catalogue->drop_local(id, generation, node.local->fingerprint));
+  MEDIAFS_TRY(moved_on(b_.catalogue->drop_local(id, generation, node.local->fingerprint)));
   crash_point("evict.after_commit");
   if (!lease_holds(fd.get())) {
     MEDIAFS_TRY(b_.catalogue->restore_local(id, generation, node.local->fingerprint));

@@ -144,7 +144,7 @@ Status Mover::publish_fetched(const Node& node, int fd, const std::string& temp)
   crash_point("fetch.after_publish");
   MEDIAFS_TRY(sync_parent(root, node.path));
   MEDIAFS_ASSIGN(auto st, stat_fd(fd));
-  MEDIAFS_TRY(b_.catalogue->restore_local(node.id, node.generation, fingerprint_of(st)));
+  MEDIAFS_TRY(moved_on(b_.catalogue->restore_local(node.id, node.generation, fingerprint_of(st))));
   crash_point("fetch.after_commit");
   return {};
 }

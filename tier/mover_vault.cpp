@@ -12,6 +12,8 @@ namespace mediafs::tier {
 
 namespace {
 
+constexpr int kLongestCycle = 64;  // of files that took each other's names
+
 ObjectMeta meta_of(const Node& node) {
   return {.mtime_ns = node.mtime_ns,
           .mode = node.mode,
@@ -47,6 +49,36 @@ Result<std::optional<ObjectInfo>> Mover::already_there(const Node& node) {
   return std::optional<ObjectInfo>{std::move(*head)};
 }
 
+// The name may be that of a file that was renamed away and whose object still stands there: perhaps its only copy. That
+// one moves first. Files that swapped names wait for each other; then one object steps aside.
+// REQUIRES: the claim of `key`.
+Status Mover::key_is_free(std::int64_t id, const std::string& key, std::stop_token stop) {
+  MEDIAFS_ASSIGN(const std::int64_t owner, b_.catalogue->key_owner(key));
+  if (owner == 0 || owner == id) return {};
+  std::int64_t next = owner;
+  for (int step = 0; step < kLongestCycle && next != 0 && next != id; step++) {
+    MEDIAFS_ASSIGN(const auto node, b_.catalogue->find(next));
+    if (!node || !node->vault) break;
+    MEDIAFS_ASSIGN(next, b_.catalogue->key_owner(node->path));
+  }
+  if (next == id) MEDIAFS_TRY(step_aside(owner, key, std::move(stop)));
+  return make_error(ErrorCode::busy, printable(key),
+                    "the object of a file that was renamed still stands there");
+}
+
+Status Mover::step_aside(std::int64_t id, const std::string& key, std::stop_token stop) {
+  MEDIAFS_ASSIGN(const auto node, b_.catalogue->find(id));
+  if (!node || !node->vault || node->vault->key != key) return {};
+  ObjectMeta meta = meta_of(*node);
+  meta.checksum = node->vault->checksum;
+  VaultCopy aside = *node->vault;
+  aside.key = std::string(kStateName) + "/moving/" + std::to_string(id);
+  MEDIAFS_ASSIGN(const auto copied, b_.vault->copy(key, aside.key, meta, std::move(stop)));
+  crash_point("relocate.after_aside");
+  aside.etag = copied.etag;
+  return moved_on(b_.catalogue->relocated(id, key, aside));
+}
+
 Status Mover::upload(std::int64_t id, std::int64_t generation, std::stop_token stop) {
   MEDIAFS_ASSIGN(auto node, current(id, generation));
   if (node.in_vault()) return {};
@@ -56,6 +88,7 @@ Status Mover::upload(std::int64_t id, std::int64_t generation, std::stop_token s
   const std::string key = node.path;
   MEDIAFS_ASSIGN(node, current(id, generation));
   if (node.path != key) return make_error(ErrorCode::busy, printable(node.path), "it was renamed just now");
+  MEDIAFS_TRY(key_is_free(id, key, stop));
   MEDIAFS_ASSIGN(auto fd, open_local(node));
   MEDIAFS_ASSIGN(auto st, stat_fd(fd.get()));
   const Fingerprint before = fingerprint_of(st);
@@ -98,6 +131,7 @@ Status Mover::relocate(std::int64_t id, std::stop_token stop) {
   if (!found || !found->vault || found->vault->key != old_key || found->path != new_key) {
     return make_error(ErrorCode::busy, printable(new_key), "it was renamed just now");
   }
+  MEDIAFS_TRY(key_is_free(id, new_key, stop));
   const Node& node = *found;
   ObjectMeta meta = meta_of(node);
   meta.checksum = node.vault->checksum;
@@ -105,7 +139,7 @@ Status Mover::relocate(std::int64_t id, std::stop_token stop) {
   auto copied = b_.vault->copy(old_key, new_key, meta, stop);
   if (!copied && copied.err().code == ErrorCode::not_found) {
     log::warning("vault object is gone", {{"path", printable(new_key)}, {"key", printable(old_key)}});
-    return b_.catalogue->vault_lost(id, old_key);
+    return moved_on(b_.catalogue->vault_lost(id, old_key));
   }
   if (!copied) return std::move(copied).error();
   crash_point("relocate.after_copy");
@@ -117,7 +151,7 @@ Status Mover::relocate(std::int64_t id, std::stop_token stop) {
   copy.key = new_key;
   copy.etag = copied->etag;
   copy.mtime_ns = meta.mtime_ns;
-  MEDIAFS_TRY(b_.catalogue->relocated(id, old_key, copy));
+  MEDIAFS_TRY(moved_on(b_.catalogue->relocated(id, old_key, copy)));
   crash_point("relocate.after_commit");
   return {};
 }
@@ -144,12 +178,13 @@ Status Mover::restat(std::int64_t id, std::stop_token stop) {
   ObjectMeta meta = meta_of(*found);
   meta.checksum = found->vault->checksum;
   auto copied = b_.vault->copy(key, key, meta, stop);
-  if (!copied && copied.err().code == ErrorCode::not_found) return b_.catalogue->vault_lost(id, key);
+  if (!copied && copied.err().code == ErrorCode::not_found)
+    return moved_on(b_.catalogue->vault_lost(id, key));
   if (!copied) return std::move(copied).error();
   VaultCopy copy = *found->vault;
   copy.etag = copied->etag;
   copy.mtime_ns = meta.mtime_ns;
-  return b_.catalogue->uploaded(id, copy.generation, copy);
+  return moved_on(b_.catalogue->uploaded(id, copy.generation, copy));
 }
 
 }  // namespace mediafs::tier

@@ -1,0 +1,176 @@
+"""What a user gets wrong, and what machines do: each a clear message that names what, which path and what to do, or a
+clean start where that is right."""
+import os
+import signal
+import socket
+import subprocess
+
+from harness import check, check_equal, clean_environment, need_root, run
+from daemon import binary
+
+
+class Case:
+    def __init__(self, bench):
+        self.bench, self.count = bench, 0
+
+    def fresh(self, config=None, **options):
+        self.count += 1
+        base = self.bench.folder("case%d" % self.count)
+        settings = {"mount": {"path": base + "/Media"}, "local": {"path": base + "/local"}}
+        for section, values in (config or {}).items():
+            settings.setdefault(section, {}).update(values)
+        return self.bench.daemon(settings, name="case%d" % self.count, **options)
+
+    def fails(self, daemon, *words, status=1, args=()):
+        """`mediafs mount` in the background ends with `status` and says all of `words` on one line of stderr."""
+        done = daemon.run("mount", "-c", daemon.file, *args, bound=60)
+        check_equal(done.returncode, status, "exit status of mount: " + done.stderr)
+        line = done.stderr.strip()
+        check(line.startswith("mediafs: "), "not our message: %r" % line)
+        for word in words:
+            check(word in line, "%r is not in the message: %s" % (word, line))
+
+
+def wrong_config(case):
+    daemon = case.fresh({"local": {"evict_bellow_free": "10%"}})
+    case.fails(daemon, daemon.file + ":", "local.evict_bellow_free", "evict_below_free", status=2)
+    daemon = case.fresh({"local": {"reserve": "much"}})
+    case.fails(daemon, daemon.file + ":", "local.reserve", status=2)
+    done = daemon.run("mount", "-c", "/nonexistent.toml")
+    check_equal(done.returncode, 2, "exit status of a missing configuration")
+    check("/nonexistent.toml" in done.stderr, "the file is not named: " + done.stderr)
+
+
+def missing_directories(case):
+    daemon = case.fresh()
+    os.rmdir(daemon.local)
+    case.fails(daemon, daemon.local, "create")
+    daemon = case.fresh()
+    os.rmdir(daemon.mount)
+    case.fails(daemon, daemon.mount, "create")
+
+
+def mount_points(case):
+    daemon = case.fresh()
+    with open(daemon.path("precious"), "w") as file:
+        file.write("not to be hidden")
+    case.fails(daemon, daemon.mount, "not empty")
+    os.unlink(daemon.path("precious"))
+    daemon.start()
+    other = case.fresh({"mount": {"path": daemon.mount}})
+    case.fails(other, daemon.mount, "mounted")
+    check(daemon.version() == 0, "the first daemon does not answer any more")
+    daemon.stop()
+    check(not os.path.ismount(daemon.mount), "still mounted after unmount")
+
+
+def second_daemon(case):
+    daemon = case.fresh()
+    daemon.start()
+    other = case.fresh({"local": {"path": daemon.local}})
+    case.fails(other, daemon.local, "another mediafs", str(daemon.process.pid))
+    daemon.stop()
+
+
+def stale_mount(case):
+    """kill -9 leaves "Transport endpoint is not connected": the next start clears it."""
+    daemon = case.fresh()
+    daemon.start()
+    with open(daemon.path("kept"), "w") as file:
+        file.write("kept")
+    daemon.kill()
+    try:
+        os.listdir(daemon.mount)
+        check(False, "the dead mount still answers")
+    except OSError as error:
+        check_equal(os.strerror(error.errno), "Transport endpoint is not connected", "a dead mount's answer")
+    daemon.start()
+    with open(daemon.path("kept")) as file:
+        check_equal(file.read(), "kept", "a file after kill -9")
+    daemon.stop()
+
+
+def no_fuse(case):
+    """In a mount namespace of its own /dev/fuse is hidden."""
+    daemon = case.fresh()
+    script = 'mount -t tmpfs none /dev && exec "$0" mount -c "$1"'
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script, daemon.program, daemon.file], capture_output=True, text=True,
+                          env=clean_environment(), timeout=60, check=False)
+    check_equal(done.returncode, 1, "exit status without /dev/fuse: " + done.stderr)
+    check("/dev/fuse" in done.stderr and "modprobe fuse" in done.stderr, "no advice: " + done.stderr)
+
+
+def closed_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def vault_troubles(case, s3):
+    """A vault that can't be reached or refuses us does not keep the tree from being served, and status says why."""
+    secret = os.path.join(case.bench.dir, "wrong.credentials")
+    fd = os.open(secret, os.O_WRONLY | os.O_CREAT, 0o600)
+    os.write(fd, b'access_key = "test"\nsecret_key = "wrong-secret-value"\n')
+    os.close(fd)
+    for vault, words in ((s3.vault("library", endpoint="http://127.0.0.1:%d" % closed_port()), ["127.0.0.1"]),
+                         (s3.vault("library", credentials=secret), ["credentials"]),
+                         (s3.vault("no-such-bucket"), ["no-such-bucket"])):
+        daemon = case.fresh({"vault": vault})
+        daemon.start()
+        status = case.bench.wait_until(lambda: (lambda s: s["vault"]["error"] and s)(daemon.ask("status")), 60, "status to say why")
+        check_equal(status["vault"]["state"], "unreachable", "the vault's state")
+        for word in words:
+            check(word in status["vault"]["error"], "%r is not in %r" % (word, status["vault"]["error"]))
+        check("wrong-secret-value" not in str(status), "a secret is in status")
+        subprocess.run(["touch", daemon.path("works")], check=True)
+        daemon.stop()
+    os.chmod(secret, 0o644)
+    case.fails(case.fresh({"vault": s3.vault("library", credentials=secret)}), secret, "chmod", status=2)
+    case.fails(case.fresh({"vault": {"url": "gopher://x"}}), "vault.url", status=2)
+
+
+def no_daemon(case):
+    daemon = case.fresh()
+    for command in (["status"], ["tier", "--status"], ["jobs", "wait"], ["unmount"]):
+        done = daemon.run(*command, "-c", daemon.file)
+        check_equal(done.returncode, 3, "exit status without a daemon of %s: %s" % (command, done.stderr))
+    check_equal(daemon.run("frobnicate").returncode, 2, "exit status of an unknown command")
+    check_equal(daemon.run("config", "check", "-c", daemon.file).returncode, 0, "config check")
+
+
+def ctrl_c(case):
+    """In the foreground SIGINT and SIGTERM unmount and end with 0."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        daemon = case.fresh()
+        daemon.start()
+        daemon.process.signal(number)
+        check_equal(daemon.process.popen.wait(30), 0, "exit status after signal %d" % number)
+        check(not os.path.ismount(daemon.mount), "still mounted after signal %d" % number)
+
+
+def background(case):
+    """Without -f the command returns once the tree is served."""
+    daemon = case.fresh()
+    done = daemon.run("mount", "-c", daemon.file, bound=60)
+    check_equal(done.returncode, 0, "mount in the background: " + done.stderr)
+    check_equal(daemon.version(), 0, "the tree when mount has returned")
+    daemon.cli("unmount", "-c", daemon.file)
+    check(not os.path.ismount(daemon.mount), "still mounted after unmount")
+
+
+def test(bench):
+    need_root()
+    binary()
+    case = Case(bench)
+    for part in (wrong_config, missing_directories, mount_points, second_daemon, stale_mount, no_fuse, no_daemon, ctrl_c,
+                 background):
+        print(part.__name__, flush=True)
+        part(case)
+    s3 = bench.radosgw()
+    s3.make_bucket("library")
+    print("vault_troubles", flush=True)
+    vault_troubles(case, s3)
+
+
+if __name__ == "__main__":
+    run(test)
