@@ -31,7 +31,8 @@ bool versioned(std::size_t which) {
 }  // namespace
 
 std::uint16_t short_version(std::int64_t version) noexcept {
-  return version <= 0 ? 0 : static_cast<std::uint16_t>((version - 1) % 65535 + 1);
+  if (version <= 0) return 0;
+  return static_cast<std::uint16_t>((version - 1) % 65535 + 1);
 }
 
 std::string version_file(std::int64_t version, const std::vector<tier::Change>& newest_first) {

@@ -1,5 +1,6 @@
 #include "fs/mount.h"
 
+#include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <poll.h>
 #include <pthread.h>
@@ -8,12 +9,11 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include <atomic>
+#include <array>
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
 #include <deque>
-#include <fstream>
 #include <thread>
 
 #include "common/log.h"
@@ -84,6 +84,7 @@ struct Mount::Impl {
   CondVar changed;
   bool running GUARDED_BY(mutex) = false;
   bool stopping GUARDED_BY(mutex) = false;
+  bool detached GUARDED_BY(mutex) = false;  // never twice: somebody may have mounted there since
   pthread_t runner GUARDED_BY(mutex){};
   std::deque<std::string> invalid GUARDED_BY(mutex);
   std::jthread invalidator;
@@ -91,6 +92,8 @@ struct Mount::Impl {
   void invalidate_queued(const std::stop_token& stop) noexcept;
   void invalidate_now(const std::string& path);
   bool connection_ended() const;
+  void end_connection();
+  void detach();
   void end_session();
 };
 
@@ -129,6 +132,27 @@ void Mount::Impl::invalidate_now(const std::string& path) {
   fuse_lowlevel_notify_inval_inode(session, *parent, 0, 0);
 }
 
+// Files that are open keep a detached mount's connection going. The device's last descriptor ends it: the session's is
+// replaced by a pipe nobody reads, which to libfuse looks like a connection that has ended.
+void Mount::Impl::end_connection() {
+  std::array<int, 2> ends{};
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) return;
+  const Fd unread(ends[1]);
+  close(ends[0]);
+  dup3(unread.get(), fuse_session_fd(session), O_CLOEXEC);
+}
+
+// Lazily, so that open files do not keep the mount point.
+void Mount::Impl::detach() {
+  {
+    MutexLock lock(mutex);
+    if (std::exchange(detached, true)) return;
+  }
+  if (auto done = detach_mount(mountpoint); !done && done.error().sys_errno != EINVAL) {
+    log::warning("can't unmount", done.error(), {{"path", printable(mountpoint)}});
+  }
+}
+
 void Mount::Impl::end_session() {
   if (session == nullptr) return;
   if (invalidator.joinable()) {
@@ -136,14 +160,12 @@ void Mount::Impl::end_session() {
     invalidator.join();
   }
   core->shut_down();
-  // Lazily, so that open files do not keep the mount point; what lies beneath it is not ours to unmount.
-  if (mounted && !connection_ended()) {
-    if (auto detached = detach_mount(mountpoint); !detached && detached.error().sys_errno != EINVAL) {
-      log::warning("can't unmount", detached.error(), {{"path", printable(mountpoint)}});
-    }
+  if (mounted && !connection_ended()) detach();
+  if (mounted) {
+    if (!connection_ended()) end_connection();
+    // This frees what fuse_session_mount made; were the connection not ended, it would unmount by name.
+    if (connection_ended()) fuse_session_unmount(session);
   }
-  // Once the connection has ended this frees what fuse_session_mount made; before, it would unmount by name.
-  if (mounted && connection_ended()) fuse_session_unmount(session);
   fuse_session_destroy(session);  // closes the device: the kernel ends what is still open
   session = nullptr;
 }
@@ -227,9 +249,7 @@ void Mount::stop() {
   m.stopping = true;
   if (!m.running) return;
   lock.unlock();
-  if (auto detached = detach_mount(m.mountpoint); !detached && detached.error().sys_errno != EINVAL) {
-    log::warning("can't unmount", detached.error(), {{"path", printable(m.mountpoint)}});
-  }
+  m.detach();
   lock.lock();
   if (m.running) fuse_session_exit(m.session);
   while (m.running) {

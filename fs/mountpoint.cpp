@@ -148,7 +148,7 @@ bool is_mounted(const std::string& mountpoint) {
   std::ifstream mounts("/proc/self/mountinfo");
   for (std::string line; std::getline(mounts, line);) {
     std::istringstream words(line);
-    std::array<std::string, 5> head;
+    std::array<std::string, 5> head;  // id, parent, major:minor, root, mount point
     for (std::string& word : head) words >> word;
     if (unescape(head[4]) != mountpoint) continue;
     std::string word;
