@@ -84,7 +84,15 @@ class Daemon:
 
     def stop(self, *flags, bound=120):
         """`mediafs unmount`, and the daemon's own end."""
-        self.cli("unmount", *flags, bound=bound)
+        env = clean_environment(dict(self.env, MEDIAFS_CONFIG=self.file))
+        with Process(self.bench, self.name + "-unmount", [self.program, "unmount", *flags], env=env) as unmount:
+            # Both are polled: the daemon is our child, and stays a zombie to the command until it is reaped.
+            def ended():
+                self.process.alive()
+                return not unmount.alive()
+            self.bench.wait_until(ended, bound, "mediafs unmount to end")
+            if unmount.popen.returncode:
+                raise Failure("mediafs unmount: status %d: %s" % (unmount.popen.returncode, tail(unmount.log, 5)))
         status = self.process.popen.wait(bound)
         self.process.stop()
         if status:
