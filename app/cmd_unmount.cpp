@@ -1,14 +1,15 @@
 // mediafs unmount: ends a daemon, after its uploads if asked.
-#include <signal.h>
-#include <sys/mount.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "app/cli.h"
+#include "common/fd.h"
 
 namespace mediafs::app {
 
@@ -19,8 +20,11 @@ struct UnmountArguments {
   bool drain = false;
 };
 
-bool alive(int pid) {
-  return kill(pid, 0) == 0 || errno == EPERM;
+// A descriptor of the process tells its end, even while nobody has collected its status.
+void wait_for_end(const Fd& process) {
+  pollfd p{.fd = process.get(), .events = POLLIN, .revents = 0};
+  while (process && poll(&p, 1, -1) < 0 && errno == EINTR) {
+  }
 }
 
 int run(const Context& context, const UnmountArguments& args) {
@@ -36,9 +40,10 @@ int run(const Context& context, const UnmountArguments& args) {
     auto drained = call(context, *daemon, "drain", Json::object());
     if (!drained) return fail(context, drained.err());
   }
+  const Fd process(static_cast<int>(syscall(SYS_pidfd_open, daemon->pid, 0)));
   auto stopped = call(context, *daemon, "stop", Json::object());
   if (!stopped) return fail(context, stopped.err());
-  while (alive(daemon->pid)) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  wait_for_end(process);
   if (context.json) {
     print_json({{"mountpoint", daemon->mountpoint}, {"unmounted", true}, {"drained", args.drain}});
   } else {
