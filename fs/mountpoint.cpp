@@ -5,6 +5,7 @@
 #include <spawn.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -171,8 +172,10 @@ Result<std::string> prepare_mountpoint(const std::string& path, const std::strin
   if (path.empty())
     return make_error(ErrorCode::invalid, "mount", "no mount point is given (set mount.path)");
   struct stat st {};
+  struct statvfs vfs {};
   int attempts = 0;
-  while (::stat(path.c_str(), &st) != 0) {
+  // The kernel may answer stat for a dead mount from its cache; statvfs always asks.
+  while (::stat(path.c_str(), &st) != 0 || ::statvfs(path.c_str(), &vfs) != 0) {
     const int saved = errno;
     if (saved == ENOENT) {
       return make_error(ErrorCode::not_found, with_path(path),

@@ -113,7 +113,7 @@ def vault_troubles(case, s3):
     os.write(fd, b'access_key = "test"\nsecret_key = "wrong-secret-value"\n')
     os.close(fd)
     for vault, words in ((s3.vault("library", endpoint="http://127.0.0.1:%d" % closed_port()), ["127.0.0.1"]),
-                         (s3.vault("library", credentials=secret), ["credentials"]),
+                         (s3.vault("library", credentials=secret), ["403", "secret_key"]),
                          (s3.vault("no-such-bucket"), ["no-such-bucket"])):
         daemon = case.fresh({"vault": vault})
         daemon.start()
