@@ -68,13 +68,13 @@ class FreeSpace(threading.Thread):
 
     def __init__(self, disk):
         super().__init__(daemon=True)
-        self.disk, self.least, self._stop = disk, disk.free(), threading.Event()
+        self.disk, self.least, self._ended = disk, disk.free(), threading.Event()
 
     def run(self):
-        while not self._stop.wait(0.01):
+        while not self._ended.wait(0.01):
             self.least = min(self.least, self.disk.free())
 
     def finish(self):
-        self._stop.set()
+        self._ended.set()
         self.join()
         return self.least

@@ -2,7 +2,6 @@
 and read back. usage: test_whole_way.py plain | kills   (kills: the daemon gets kill -9 at 20 random moments)"""
 import os
 import random
-import sys
 import time
 
 import library
@@ -90,5 +89,13 @@ def test(bench, mode):
     daemon.stop("--drain")
 
 
+def plain(bench):
+    test(bench, "plain")
+
+
+def kills(bench):
+    test(bench, "kills")
+
+
 if __name__ == "__main__":
-    run(lambda bench: test(bench, sys.argv[1]))
+    run(plain, kills)

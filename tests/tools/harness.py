@@ -421,6 +421,9 @@ def run(*tests, name=None):
     name = name or os.path.splitext(os.path.basename(sys.argv[0]))[0]
     skipped = failed = 0
     chosen = sys.argv[1:]
+    unknown = set(chosen) - {test.__name__ for test in tests}
+    if unknown:
+        sys.exit("%s: no such test: %s" % (name, ", ".join(sorted(unknown))))
     for test in tests:
         if chosen and test.__name__ not in chosen:
             continue
