@@ -45,9 +45,9 @@ class Fd {
 Result<Fd> open_at(int dir, const std::string& path, int flags, unsigned mode = 0);
 Result<struct stat> stat_at(int dir, const std::string& path);  // lstat; "" is dir itself
 Result<struct stat> stat_fd(int fd);
-Status mkdirs_at(int dir, const std::string& path, unsigned mode);  // mkdir -p
-Result<std::size_t> read_some(int fd, std::span<std::byte> into, std::uint64_t offset);   // pread until full or EOF
-Status write_all(int fd, std::span<const std::byte> from, std::uint64_t offset);          // pwrite until done
+Status mkdirs_at(int dir, const std::string& path, unsigned mode);                       // mkdir -p
+Result<std::size_t> read_some(int fd, std::span<std::byte> into, std::uint64_t offset);  // till full or EOF
+Status write_all(int fd, std::span<const std::byte> from, std::uint64_t offset);         // all of it
 Status sync_fd(int fd);
 // fsync of the directory that holds `path`, so that a rename or link into it is durable.
 Status sync_parent(int dir, const std::string& path);

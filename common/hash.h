@@ -30,7 +30,7 @@ Xxh128 xxh128(std::span<const std::byte> bytes);
 struct Checksums {
   std::uint64_t size_bytes = 0;
   Xxh128 xxh128{};
-  std::string md5_hex;     // empty where not asked for
+  std::string md5_hex;  // empty where not asked for
   std::string sha1_hex;
   std::string sha256_hex;
 };

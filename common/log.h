@@ -29,7 +29,7 @@ struct Field {
 
 struct Options {
   Level level = Level::info;
-  std::string file;  // "" = journald if $JOURNAL_STREAM is stderr's, else stderr; otherwise appended to this file
+  std::string file;  // appended to; "" = journald if $JOURNAL_STREAM is stderr's, else stderr
 };
 void setup(const Options& options);
 bool enabled(Level level) noexcept;

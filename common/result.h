@@ -13,31 +13,31 @@
 namespace mediafs {
 
 enum class ErrorCode : std::uint8_t {
-  not_found,       // the path, key or row is not there
-  exists,          // it is there already
-  not_empty,       // a directory that has entries
-  not_directory,   // a component is not a directory
-  is_directory,    // a file was expected
-  permission,      // refused by the system or the server
-  credentials,     // the server does not accept who we are
-  invalid,         // a bad argument, name or value
-  no_space,        // the disk or the server is full
-  too_large,       // larger than what the receiver takes
-  name_too_long,   // a component or path is too long
-  busy,            // in use; try again when it is not
-  changed,         // it is no longer what it was (fingerprint, ETag, generation)
-  corrupt,         // bytes or a database that don't match their checksum
-  timeout,         // no answer within the deadline
-  offline,         // the branch can't be reached
-  throttled,       // the server asks us to slow down
-  cancelled,       // asked to stop
-  unsupported,     // the branch or kernel can't do it
-  read_only,       // the branch can't be written
-  cross_device,    // would span filesystems
-  stale,           // the object behind a handle is gone
-  config,          // the configuration is wrong
-  io,              // any other failure of disk or network
-  internal,        // a bug of ours
+  not_found,      // the path, key or row is not there
+  exists,         // it is there already
+  not_empty,      // a directory that has entries
+  not_directory,  // a component is not a directory
+  is_directory,   // a file was expected
+  permission,     // refused by the system or the server
+  credentials,    // the server does not accept who we are
+  invalid,        // a bad argument, name or value
+  no_space,       // the disk or the server is full
+  too_large,      // larger than what the receiver takes
+  name_too_long,  // a component or path is too long
+  busy,           // in use; try again when it is not
+  changed,        // it is no longer what it was (fingerprint, ETag, generation)
+  corrupt,        // bytes or a database that don't match their checksum
+  timeout,        // no answer within the deadline
+  offline,        // the branch can't be reached
+  throttled,      // the server asks us to slow down
+  cancelled,      // asked to stop
+  unsupported,    // the branch or kernel can't do it
+  read_only,      // the branch can't be written
+  cross_device,   // would span filesystems
+  stale,          // the object behind a handle is gone
+  config,         // the configuration is wrong
+  io,             // any other failure of disk or network
+  internal,       // a bug of ours
 };
 
 enum class ErrorClass : std::uint8_t {
@@ -69,7 +69,7 @@ template <class T>
 class [[nodiscard]] Result : public tl::expected<T, Error> {
  public:
   using tl::expected<T, Error>::expected;
-  Result(Error error) : tl::expected<T, Error>(tl::unexpect, std::move(error)) {}  // NOLINT: implicit on purpose
+  Result(Error error) : tl::expected<T, Error>(tl::unexpect, std::move(error)) {}  // NOLINT
   const Error& err() const { return this->error(); }
 };
 
@@ -82,18 +82,18 @@ inline Error make_error(ErrorCode code, std::string what, std::string cause = {}
 }  // namespace mediafs
 
 // Returns the error of `expr` from the enclosing function; otherwise goes on.
-#define MEDIAFS_TRY(expr)                               \
-  do {                                                  \
-    if (auto try_result_ = (expr); !try_result_) {      \
-      return std::move(try_result_).error();            \
-    }                                                   \
+#define MEDIAFS_TRY(expr)                          \
+  do {                                             \
+    if (auto try_result_ = (expr); !try_result_) { \
+      return std::move(try_result_).error();       \
+    }                                              \
   } while (false)
 
 // MEDIAFS_ASSIGN(auto x, call()): x is the value, or the enclosing function returns the error.
 #define MEDIAFS_CONCAT2(a, b) a##b
 #define MEDIAFS_CONCAT(a, b) MEDIAFS_CONCAT2(a, b)
-#define MEDIAFS_ASSIGN_IMPL(tmp, decl, expr)        \
-  auto tmp = (expr);                                \
-  if (!tmp) return std::move(tmp).error();          \
+#define MEDIAFS_ASSIGN_IMPL(tmp, decl, expr) \
+  auto tmp = (expr);                         \
+  if (!tmp) return std::move(tmp).error();   \
   decl = std::move(*tmp)
 #define MEDIAFS_ASSIGN(decl, expr) MEDIAFS_ASSIGN_IMPL(MEDIAFS_CONCAT(assign_, __LINE__), decl, expr)

@@ -30,14 +30,14 @@ class Statement {
   Statement& bind_text(int index, std::string_view value);  // copied
   Statement& bind_blob(int index, std::span<const std::uint8_t> value);
   Statement& bind_bytes(int index, std::string_view value);  // a name as a blob: any bytes
-  Status run();             // to its end; for what gives no rows
-  Result<bool> step();      // true: a row stands; false: done. After false a new bind starts over.
+  Status run();                                              // to its end; for what gives no rows
+  Result<bool> step();  // true: a row stands; false: done. After false a new bind starts over.
   void reset();
 
   // Columns are numbered from 0. REQUIRES: step() answered true.
   std::int64_t integer(int column) const;
   bool is_null(int column) const;
-  std::string text(int column) const;   // blobs too
+  std::string text(int column) const;       // blobs too
   std::string_view view(int column) const;  // valid until the next step() or reset()
 
  private:

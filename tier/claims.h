@@ -32,8 +32,8 @@ class Claims {
 
   // Waits until no other claim is on one of `paths`, above or below it; then holds all of them at once. Two claims of
   // one thread deadlock until the timeout: claim everything in one call.
-  Result<Claim> claim(std::vector<std::string> paths, std::chrono::milliseconds timeout = std::chrono::seconds(30))
-      EXCLUDES(mutex_);
+  Result<Claim> claim(std::vector<std::string> paths,
+                      std::chrono::milliseconds timeout = std::chrono::seconds(30)) EXCLUDES(mutex_);
   Result<Claim> claim(std::string path) { return claim(std::vector<std::string>{std::move(path)}); }
   // Vault keys are claimed in a space of their own, so that a key and the equal path don't meet.
   static std::string key_claim(const std::string& key) { return "\x01vault/" + key; }

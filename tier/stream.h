@@ -53,13 +53,13 @@ class Streams {
   struct Options {
     std::string directory = {};  // of the block cache
     std::uint64_t cache_bytes = 20ULL << 30;
-    std::uint64_t memory_bytes = 256ULL << 20;  // of transfers under way and blocks not yet written, all streams
+    std::uint64_t memory_bytes = 256ULL << 20;                // of transfers under way and unwritten blocks
     std::function<bool(std::uint64_t bytes)> may_write = {};  // unset: always
   };
   static Result<std::unique_ptr<Streams>> open(Options options, Vault& vault);
   virtual ~Streams() = default;
   virtual Result<std::unique_ptr<Stream>> open_stream(const CachedObject& object) = 0;
-  virtual void forget(const std::string& key) = 0;     // drop its blocks, unless a stream is open
+  virtual void forget(const std::string& key) = 0;  // drop its blocks, unless a stream is open
   // Frees at least `bytes` of the cache if it can; what it freed.
   virtual std::uint64_t shrink(std::uint64_t bytes) = 0;
   virtual StreamStats stats() const = 0;

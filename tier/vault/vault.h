@@ -79,7 +79,8 @@ class Vault {
   virtual Result<ObjectInfo> head(const std::string& key) = 0;
   // Calls on_bytes in order with pieces of the range, then on_done once: success only if every byte of the range was
   // given. Both run on the driver's threads and must not block on the vault. Returns a number that cancel takes.
-  virtual std::uint64_t start_read(ReadRequest request, std::function<bool(std::span<const std::byte>)> on_bytes,
+  virtual std::uint64_t start_read(ReadRequest request,
+                                   std::function<bool(std::span<const std::byte>)> on_bytes,
                                    std::function<void(Status)> on_done) = 0;
   virtual void cancel(std::uint64_t read) = 0;  // on_done follows with cancelled, unless it ran already
   // Server-side, with new metadata; from == to replaces the metadata only. Overwrites `to`.
