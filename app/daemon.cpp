@@ -77,6 +77,7 @@ struct Daemon::Parts {
   std::unique_ptr<tier::Space> space;
   std::unique_ptr<tier::Streams> streams;
   std::unique_ptr<tier::Mover> mover;
+  std::unique_ptr<pipeline::Tree> tree;
   std::unique_ptr<pipeline::Tools> tools;
   std::unique_ptr<pipeline::Workers> workers;
   std::unique_ptr<pipeline::EvictionPlanner> planner;
@@ -152,10 +153,12 @@ Status Daemon::Parts::first_contact(const std::stop_token& stop) {
 }
 
 Status Daemon::Parts::open_pipeline() {
+  MEDIAFS_ASSIGN(tree, pipeline::Tree::open({.root = config.mount.path, .program = "/proc/self/exe"}));
   tools = std::make_unique<pipeline::Tools>(pipeline::Tools{.branches = branches,
                                                             .mover = *mover,
                                                             .streams = streams.get(),
-                                                            .tree = config.mount.path,
+                                                            .tree = *tree,
+                                                            .mountpoint = config.mount.path,
                                                             .plan_eviction = [this] { planner->wake(); }});
   planner = std::make_unique<pipeline::EvictionPlanner>(*tools);
   workers = std::make_unique<pipeline::Workers>(catalogue->jobs(), *branches.clock);
@@ -236,8 +239,6 @@ Status Daemon::Parts::open_control() {
 
 // Once the tree answers: everything that changes it through itself.
 void Daemon::Parts::begin_work() {
-  struct stat st {};
-  if (stat(config.mount.path.c_str(), &st) == 0) tools->tree_device = st.st_dev;
   add_handlers(*control, {.view = view(), .tools = *tools, .workers = *workers, .request_stop = [this] {
                             MutexLock asking(stop_mutex);
                             asked = true;
@@ -304,9 +305,11 @@ void Daemon::request_stop() {
 Status Daemon::serve(const std::function<void()>& ready) {
   Parts& p = *parts_;
   std::jthread worker([&p, &ready] {
-    struct stat st {};
     // Answered by the loop that run() below starts.
-    if (stat((p.config.mount.path + "/.mediafs/version").c_str(), &st) != 0) return;
+    if (auto met = p.tree->meet(); !met) {
+      log::error("the tree does not answer", met.err(), {{"path", p.config.mount.path}});
+      return;
+    }
     p.begin_work();
     log::info("the tree is served", {{"path", p.config.mount.path}});
     ready();

@@ -2,12 +2,16 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <iostream>
+#include <string_view>
 
 #include "app/cli.h"
+#include "pipeline/tree.h"
 
 int main(int argc, char** argv) {
   using namespace mediafs::app;
   std::signal(SIGPIPE, SIG_IGN);
+  // Not a command for people: see pipeline/tree.h.
+  if (argc == 2 && std::string_view(argv[1]) == "tree-agent") return mediafs::pipeline::run_tree_agent(3);
   CLI::App app{"mediafs joins a local SSD, a share and a cloud vault into one tree for media servers."};
   app.set_version_flag("--version", std::string("mediafs ") + MEDIAFS_VERSION);
   app.require_subcommand(1);

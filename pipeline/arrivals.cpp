@@ -1,19 +1,9 @@
-// How a file below Incoming becomes a job, and the tree that jobs change.
-#include <fcntl.h>
+// How a file below Incoming becomes a job.
 
 #include "common/path.h"
 #include "pipeline/stages.h"
 
 namespace mediafs::pipeline {
-
-Result<Fd> open_tree(const Tools& tools) {
-  MEDIAFS_ASSIGN(auto fd, open_at(AT_FDCWD, tools.tree, O_PATH | O_DIRECTORY | O_CLOEXEC));
-  MEDIAFS_ASSIGN(const auto st, stat_fd(fd.get()));
-  if (tools.tree_device != 0 && st.st_dev != tools.tree_device) {
-    return make_error(ErrorCode::offline, tools.tree, "the tree is not mounted");
-  }
-  return fd;
-}
 
 bool ignored_in_incoming(const Config::Incoming& incoming, std::string_view path) {
   if (!is_within(path, incoming.path) || path == incoming.path) return false;

@@ -1,10 +1,4 @@
 // Checksum: one read for all digests; the sidecar beside the file.
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "common/crash.h"
-#include "common/fd.h"
 #include "common/log.h"
 #include "common/path.h"
 #include "pipeline/stages.h"
@@ -29,12 +23,10 @@ Status write_sidecar(Tools& tools, const std::string& path, const Checksums& sum
     return {};
   }
   const std::string text = digest_of(sums, kind) + "\n";
-  MEDIAFS_ASSIGN(auto tree, open_tree(tools));
-  auto now = read_file(tree.get(), sidecar, 1024);
+  auto now = tools.tree.read_file(sidecar);
   if (now && *now == text) return {};
-  auto media = stat_at(tree.get(), path);
-  if (!media) return {};  // renamed or deleted meanwhile: its new name gets one
-  return write_file_atomic(tree.get(), sidecar, text, 0644);
+  if (!tools.tree.stat(path)) return {};  // renamed or deleted meanwhile: its new name gets one
+  return tools.tree.write_file(sidecar, text);
 }
 
 }  // namespace

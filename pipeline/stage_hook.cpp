@@ -88,7 +88,7 @@ Handler hook_stage(Tools& tools) {
     if (index >= hooks.size()) {
       return make_error(ErrorCode::changed, "hook for " + printable(job.path), "it is no longer configured");
     }
-    const std::string file = join_path(tools.tree, job.path.substr(colon + 1));
+    const std::string file = join_path(tools.mountpoint, job.path.substr(colon + 1));
     std::vector<std::string> command = hooks[index].run;
     for (auto& word : command) {
       if (word == "{}") word = file;

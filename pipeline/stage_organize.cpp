@@ -1,10 +1,6 @@
 // Organize: a file from Incoming gets its name and place in the library by one rename, through the tree.
-#include <fcntl.h>
-#include <linux/fs.h>
-#include <stdio.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
-#include <cerrno>
 #include <memory>
 
 #include "common/crash.h"
@@ -63,12 +59,11 @@ class Organizer {
       : tools_(tools), layout_(layout), job_(job) {}
 
   Status run() {
-    MEDIAFS_ASSIGN(tree_, open_tree(tools_));
-    auto st = stat_at(tree_.get(), job_.path);
+    auto st = tools_.tree.stat(job_.path);
     if (!st && st.err().code == ErrorCode::not_found) return moved_on();
     if (!st) return std::move(st).error();
-    if (!S_ISREG(st->st_mode)) return moved_on();
-    size_bytes_ = static_cast<std::uint64_t>(st->st_size);
+    if (!S_ISREG(st->mode)) return moved_on();
+    size_bytes_ = st->size_bytes;
     MEDIAFS_ASSIGN(const std::string target, place());
     return file_under(target);
   }
@@ -118,14 +113,12 @@ class Organizer {
       return make_error(ErrorCode::config, "organize " + printable(job_.path),
                         "its place " + printable(to) + " is not in the library (correct [organize])");
     }
-    MEDIAFS_TRY(mkdirs_at(tree_.get(), std::string(parent_path(to)), 0777));
     crash_point("organize.before_rename");
-    if (renameat2(tree_.get(), from.c_str(), tree_.get(), to.c_str(), RENAME_NOREPLACE) == 0)
-      return Renamed::done;
-    const int saved = errno;
-    if (saved == EEXIST) return Renamed::taken;
-    if (saved == ENOENT && !stat_at(tree_.get(), from)) return Renamed::source_gone;
-    return errno_error(saved, "organize " + printable(from) + " to " + printable(to));
+    Status renamed = tools_.tree.rename(from, to);
+    if (renamed) return Renamed::done;
+    if (renamed.err().code == ErrorCode::exists) return Renamed::taken;
+    if (renamed.err().code == ErrorCode::not_found && !tools_.tree.stat(from)) return Renamed::source_gone;
+    return std::move(renamed).error();
   }
 
   // To the first free one of `to`, "to (2)", "to (3)" …
@@ -158,9 +151,8 @@ class Organizer {
     if (equal) {
       log::info("an equal file is in the library already; the new one is removed",
                 {{"path", printable(target)}, {"job", job_.id}, {"from", printable(job_.path)}});
-      if (unlinkat(tree_.get(), job_.path.c_str(), 0) != 0 && errno != ENOENT) {
-        return errno_error(errno, "remove " + printable(job_.path));
-      }
+      Status removed = tools_.tree.unlink(job_.path);
+      if (!removed && removed.err().code != ErrorCode::not_found) return std::move(removed).error();
       return false;
     }
     const std::string& policy = tools_.branches.config.organize.on_conflict;
@@ -170,10 +162,10 @@ class Organizer {
       MEDIAFS_TRY(filed(path));
       return false;
     }
-    auto existing = stat_at(tree_.get(), target);
+    auto existing = tools_.tree.stat(target);
     if (!existing) return true;
-    const bool better = policy == "replace" || (policy == "keep_better" &&
-                                                size_bytes_ > static_cast<std::uint64_t>(existing->st_size));
+    const bool better =
+        policy == "replace" || (policy == "keep_better" && size_bytes_ > existing->size_bytes);
     if (better) {  // the one that gives way is kept, too: nothing is overwritten
       MEDIAFS_ASSIGN(const std::string aside, rename_to_free(target, unsorted(base_name(target)), 1));
       log::info("gave way to a better file",
@@ -187,21 +179,13 @@ class Organizer {
 
   // A release that was dropped twice. The catalogue's checksum spares reading what is in the library.
   Result<bool> same_content(const std::string& target) const {
-    auto existing = open_at(tree_.get(), target, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (!existing) return false;
-    MEDIAFS_ASSIGN(const auto st, stat_fd(existing->get()));
-    if (!S_ISREG(st.st_mode) || static_cast<std::uint64_t>(st.st_size) != size_bytes_) return false;
-    MEDIAFS_ASSIGN(const auto mine, checksum_of(job_.path));
+    auto existing = tools_.tree.stat(target);
+    if (!existing || !S_ISREG(existing->mode) || existing->size_bytes != size_bytes_) return false;
+    MEDIAFS_ASSIGN(const auto mine, tools_.tree.checksum(job_.path));
     MEDIAFS_ASSIGN(const auto node, tools_.branches.catalogue->find(target));
     if (node && node->checksum && node->size_bytes == size_bytes_) return mine == *node->checksum;
-    MEDIAFS_ASSIGN(const auto theirs, checksum_of(target));
+    MEDIAFS_ASSIGN(const auto theirs, tools_.tree.checksum(target));
     return mine == theirs;
-  }
-
-  Result<Xxh128> checksum_of(const std::string& path) const {
-    MEDIAFS_ASSIGN(auto fd, open_at(tree_.get(), path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-    MEDIAFS_ASSIGN(const auto sums, hash_fd(fd.get(), {}));
-    return sums.xxh128;
   }
 
   Status filed(const std::string& path) const {
@@ -213,7 +197,6 @@ class Organizer {
   Tools& tools_;
   const naming::Layout& layout_;
   const tier::Job& job_;
-  Fd tree_;
   std::uint64_t size_bytes_ = 0;
 };
 

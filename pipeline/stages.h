@@ -9,8 +9,8 @@
 #include <string_view>
 
 #include "common/config.h"
-#include "common/fd.h"
 #include "common/result.h"
+#include "pipeline/tree.h"
 #include "pipeline/workers.h"
 #include "tier/mover.h"
 #include "tier/stream.h"
@@ -24,15 +24,10 @@ struct Tools {
   tier::Branches& branches;
   tier::Mover& mover;
   tier::Streams* streams = nullptr;
-  // The tree as everybody sees it: the library is changed through it, so that whoever watches it sees that.
-  std::string tree;
-  std::uint64_t tree_device = 0;  // st_dev of the mounted tree; 0: don't check (tests without a mount)
+  Tree& tree;
+  std::string mountpoint;                    // of the tree, for hooks
   std::function<void()> plan_eviction = {};  // something became evictable
 };
-
-// The tree's root, for *at() calls. offline while it isn't mounted: what is below an empty mount point is
-// nobody's.
-Result<Fd> open_tree(const Tools& tools);
 
 Result<Handler> organize_stage(Tools& tools);  // config: a template of [organize] is wrong
 Handler checksum_stage(Tools& tools);
