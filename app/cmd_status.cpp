@@ -46,7 +46,9 @@ void print_branches(const Json& j) {
 
 void print_jobs(const Json& j) {
   for (const auto& [stage, c] : j["jobs"].items()) {
-    const auto n = [&](const char* key) { return static_cast<long long>(c.value(key, std::int64_t{0})); };
+    const auto n = [&c = c](const char* key) {
+      return static_cast<long long>(c.value(key, std::int64_t{0}));
+    };
     if (n("queued") + n("running") + n("dead") == 0 && !c.value("paused", false)) continue;
     printf("%-8s %-9s %lld queued, %lld running%s", "jobs", stage.c_str(), n("queued"), n("running"),
            c.value("paused", false) ? ", PAUSED" : "");

@@ -97,7 +97,7 @@ std::string find_program(const char* name) {
   const char* path = std::getenv("PATH");
   std::istringstream folders(path != nullptr ? path : "/usr/bin:/bin:/usr/local/bin");
   for (std::string folder; std::getline(folders, folder, ':');) {
-    const std::string file = folder + "/" + name;
+    std::string file = folder + "/" + name;
     if (access(file.c_str(), X_OK) == 0) return file;
   }
   return {};
