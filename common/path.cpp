@@ -101,6 +101,10 @@ bool is_sidecar(std::string_view path, std::string* media) {
   return false;
 }
 
+bool is_temporary(std::string_view path) {
+  return base_name(path).starts_with(kTemporaryPrefix);
+}
+
 std::string sidecar_path(std::string_view media, std::string_view algorithm) {
   std::string name = ".";
   name.append(base_name(media)).append(1, '.').append(algorithm);

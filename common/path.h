@@ -19,6 +19,9 @@ std::string join_path(std::string_view dir, std::string_view name);
 bool is_within(std::string_view path, std::string_view dir);  // equal or below; everything is within ""
 // True for `.NAME.sha1`, `.NAME.sha256`, `.NAME.xxh128`: a sidecar's name. `*media` gets NAME's path.
 bool is_sidecar(std::string_view path, std::string* media = nullptr);
+// write_file_atomic's temporary files: what a kill leaves of one is nobody's.
+inline constexpr std::string_view kTemporaryPrefix = ".mediafs-tmp.";
+bool is_temporary(std::string_view path);
 std::string sidecar_path(std::string_view media, std::string_view algorithm);
 bool glob_match(std::string_view pattern, std::string_view name);  // fnmatch(3) without flags
 // A name for logs and terminals: control characters and invalid UTF-8 escaped as \xNN.

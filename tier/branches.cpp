@@ -12,7 +12,7 @@ bool Branches::in_incoming(std::string_view path) const {
 }
 
 bool Branches::visible(std::string_view path) const {
-  return !path.empty() && !is_state(path) && !in_incoming(path) && !is_sidecar(path);
+  return !path.empty() && !is_state(path) && !in_incoming(path) && !is_sidecar(path) && !is_temporary(path);
 }
 
 }  // namespace mediafs::tier

@@ -37,7 +37,8 @@ struct Branches {
   Space* space = nullptr;
   Clock* clock = &Clock::system();
 
-  // Whether a path counts in the library: outside Incoming, not below .mediafs, not a sidecar.
+  // Whether a path counts in the library: outside Incoming, not below .mediafs, neither a sidecar nor
+  // a temporary file of ours.
   bool visible(std::string_view path) const;
   bool in_incoming(std::string_view path) const;
   bool is_state(std::string_view path) const;  // ".mediafs" at the root and everything below it

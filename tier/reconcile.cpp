@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <set>
 #include <utility>
@@ -18,6 +19,7 @@ namespace mediafs::tier {
 namespace {
 
 constexpr std::size_t kPage = 1000;
+constexpr std::chrono::minutes kAbandoned{10};
 constexpr std::string_view kListed = "vault.listed";
 
 using DirHandle = std::unique_ptr<DIR, int (*)(DIR*)>;
@@ -86,17 +88,25 @@ class Reconcile::Scan {
       if (S_ISDIR(st->st_mode)) {
         if (b_.visible(path)) visit(path, *st);
         pending.push_back(std::move(path));
+      } else if (S_ISREG(st->st_mode) && is_temporary(path)) {
+        remove_abandoned(path, *st);
       } else if (S_ISREG(st->st_mode)) {
         visit(path, *st);
       }
     }
   }
 
+  // A sidecar's temporary file lives for a moment; an old one is what a kill left.
+  void remove_abandoned(const std::string& path, const struct stat& st) {
+    const WallNs age_ns = b_.clock->wall_ns() - fingerprint_of(st).ctime_ns;
+    if (age_ns < std::chrono::nanoseconds(kAbandoned).count()) return;
+    if (unlinkat(b_.local_root.get(), path.c_str(), 0) == 0) report_.temporary_removed++;
+  }
+
   void visit(const std::string& path, const struct stat& st) {
     report_.seen++;
-    if (b_.in_incoming(path)) {
+    if (b_.in_incoming(path)) {  // the watcher tells of it once it has settled
       report_.incoming++;
-      owner_.incoming_(path);
       return;
     }
     if (!b_.visible(path)) return;
@@ -113,7 +123,7 @@ class Reconcile::Scan {
     }
     if (auto done = owner_.file_settled(path); !done) {
       log::warning("can't catalogue a file", done.err(), {{"path", printable(path)}});
-    } else {
+    } else if (S_ISREG(st.st_mode)) {
       report_.adopted++;
     }
   }

@@ -21,7 +21,7 @@ struct ReconcileReport {
 
 class Reconcile {
  public:
-  // `incoming` is called for each file found below Incoming: the pipeline's business.
+  // `incoming` is called for each file that settled below Incoming: the pipeline's business.
   Reconcile(Branches& branches, std::function<void(const std::string& path)> incoming);
   Status file_settled(
       const std::string& path);  // adopt what stands there now (a file or directory), or nothing

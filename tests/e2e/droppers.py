@@ -45,11 +45,14 @@ class Droppers(threading.Thread):
             return False
         if self.way in ("rsync", "rsync-temp"):
             flags = ["--temp-dir=.rsync-tmp"] if self.way == "rsync-temp" else []
-            if flags:
-                os.makedirs(self.mediafs.path("Incoming/.rsync-tmp"), exist_ok=True)
+            if flags and subprocess.run(["mkdir", "-p", self.mediafs.path("Incoming/.rsync-tmp")], check=False,
+                                        stderr=subprocess.DEVNULL).returncode:
+                return False
             done = self.rsyncd.push(source, *flags, ok=False)
             self._why = done.stderr
             return done.returncode == 0
+        # What a broken copy left is taken away first: mv refuses to copy a folder over a part of itself.
+        subprocess.run(["rm", "-rf", self.mediafs.path("Incoming", os.path.basename(source))], check=False, stderr=subprocess.DEVNULL)
         command = ["cp", "-a"] if self.way == "cp" else ["mv", "-f"]
         done = subprocess.run(command + [source, self.mediafs.path("Incoming/")], capture_output=True, text=True, check=False)
         self._why = done.stderr
@@ -72,7 +75,10 @@ class FreeSpace(threading.Thread):
 
     def run(self):
         while not self._ended.wait(0.01):
-            self.least = min(self.least, self.disk.free())
+            try:
+                self.least = min(self.least, self.disk.free())
+            except OSError:  # the disk is gone: the test has failed elsewhere
+                return
 
     def finish(self):
         self._ended.set()

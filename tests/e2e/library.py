@@ -8,10 +8,10 @@ from releases import sha1
 
 
 def tree_files(root, hidden=False):
-    """{path below root} of all files; hidden ones (sidecars) only if asked for."""
+    """{path below root} of all files; hidden ones (sidecars, what rsync left of a broken transfer) only if asked for."""
     out = set()
     for folder, folders, names in os.walk(root):
-        folders[:] = [f for f in folders if f != ".mediafs"]
+        folders[:] = [f for f in folders if hidden or not f.startswith(".")]
         for name in names:
             if hidden or not name.startswith("."):
                 out.add(os.path.relpath(os.path.join(folder, name), root))
@@ -78,7 +78,10 @@ def check_reads_back(daemon, expected, streamed_share=0.5):
 def check_changes(daemon, expected):
     """The data version grew by exactly the number of visible changes, and the changelog names each once."""
     changes = daemon.changelog()
-    check_equal(sorted(path for _, path in changes), sorted(expected), "the changelog's paths")
+    paths = [path for _, path in changes]
+    check_equal(sorted(set(paths) - set(expected)), [], "changes that nobody made")
+    check_equal(sorted(set(expected) - set(paths)), [], "changes that the changelog lacks")
+    check_equal(sorted(p for p in set(paths) if paths.count(p) > 1), [], "changes that the changelog has twice")
     check_equal(daemon.version(), len(expected), "the data version")
     check_equal([number for number, _ in changes], list(range(len(expected), 0, -1)), "the changelog's numbers")
 
