@@ -8,8 +8,9 @@ namespace mediafs::app {
 
 namespace {
 
-constexpr std::chrono::seconds kWhileOk{60};
+constexpr std::chrono::seconds kWhileOk{30};
 constexpr std::chrono::seconds kWhileNot{5};
+constexpr std::chrono::seconds kPatience{10};  // a probe that takes longer is one that gets no answer
 
 }  // namespace
 
@@ -36,11 +37,20 @@ void VaultHealth::stop() {
 
 Health VaultHealth::health() const {
   MutexLock lock(mutex_);
-  return health_;
+  Health health = health_;
+  if (asked_ == SteadyTime::max() || clock_.steady() - asked_ < kPatience || (health.known && !health.ok))
+    return health;
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(clock_.steady() - asked_).count();
+  health.known = true;
+  health.ok = false;
+  health.since_ns = asked_ns_;
+  health.error = vault_.describe() + ": no answer for " + std::to_string(seconds) + " s";
+  return health;
 }
 
 void VaultHealth::note(const Status& status) {
   MutexLock lock(mutex_);
+  asked_ = SteadyTime::max();
   const bool turned = !health_.known || health_.ok != status.has_value();
   health_.error = status ? "" : status.err().message();
   health_.ok = status.has_value();
@@ -60,8 +70,17 @@ void VaultHealth::run(const std::stop_token& stop) noexcept {
   try {
     bool met = false;
     for (;;) {
+      {
+        MutexLock lock(mutex_);
+        asked_ = clock_.steady();
+        asked_ns_ = clock_.wall_ns();
+      }
       Status status = vault_.probe();
       if (status && !met) {
+        {
+          MutexLock lock(mutex_);
+          asked_ = SteadyTime::max();  // it answers; what follows may take long
+        }
         status = first_contact_(stop);
         met = status.has_value();
       }

@@ -41,6 +41,8 @@ class VaultHealth {
   mutable Mutex mutex_;
   CondVar changed_;
   Health health_ GUARDED_BY(mutex_);
+  SteadyTime asked_ GUARDED_BY(mutex_) = SteadyTime::max();  // when the probe under way began
+  WallNs asked_ns_ GUARDED_BY(mutex_) = 0;
   bool stopping_ GUARDED_BY(mutex_) = false;
   std::jthread thread_;
 };
