@@ -82,9 +82,10 @@ bool Space::admit(std::uint64_t bytes) {
 
 SpaceFigures Space::measure(std::uint64_t bytes, bool* admitted) {
   const auto now = steady_clock::now();
+  // Before the look, so that nothing is admitted during it that neither it nor the budget would show.
+  const auto left = budget_.exchange(0);
   const auto figures = measure_();
   auto above = minus(figures.free_bytes, figures.reserve_bytes);
-  const auto left = budget_.load(std::memory_order_relaxed);
   if (now - measured_ < kUnwritten && granted_ > left)
     above = minus(above, static_cast<std::uint64_t>(granted_ - left));
   *admitted = bytes <= above;
