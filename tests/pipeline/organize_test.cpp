@@ -1,0 +1,110 @@
+// Organize over a plain directory: its calls run in-process, and the "tree" is the local branch itself.
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include "pipeline/stages.h"
+#include "tests/tier/tier_rig.h"
+
+using namespace mediafs;
+using namespace mediafs::pipeline;
+namespace stdfs = std::filesystem;
+
+namespace {
+
+struct Organizing : tier::TierRig {
+  Status organize(const std::string& path) { return (*handler)(job_for(path), {}); }
+  static tier::Job job_for(const std::string& path) {
+    tier::Job job;
+    job.stage = "organize";
+    job.path = path;
+    return job;
+  }
+  bool exists(const std::string& path) const { return stdfs::exists(local(path)); }
+
+  std::unique_ptr<Tree> tree = *Tree::open({.root = root + "/local", .program = ""});
+  Tools tools{.branches = branches, .mover = mover, .tree = *tree, .mountpoint = root + "/local"};
+  Result<Handler> handler = organize_stage(tools);
+};
+
+constexpr const char* kRelease = "Incoming/The.Quiet.Harbor.2014.1080p.BluRay.x264-GRP.mkv";
+constexpr const char* kFiled = "Movies/The Quiet Harbor (2014)/The Quiet Harbor (2014).mkv";
+
+}  // namespace
+
+TEST_CASE("films, episodes, subtitles and unknown names find their places") {
+  Organizing o;
+  const std::pair<const char*, const char*> cases[] = {
+      {kRelease, kFiled},
+      {"Incoming/Harbor.Watch.S02E05.720p.WEB.H264-ABC.mkv",
+       "Shows/Harbor Watch/Season 02/Harbor Watch - S02E05.mkv"},
+      {"Incoming/The.Quiet.Harbor.2014.1080p.BluRay.x264-GRP.en.srt",
+       "Movies/The Quiet Harbor (2014)/The Quiet Harbor (2014).en.srt"},
+      {"Incoming/00112233445566778899aabbccddeeff.mkv", "Unsorted/00112233445566778899aabbccddeeff.mkv"},
+      {"Incoming/notes.pdf", "Unsorted/notes.pdf"},
+  };
+  for (const auto& [from, to] : cases) {
+    o.write(from, from);
+    REQUIRE(o.organize(from));
+    CHECK_FALSE(o.exists(from));
+    CHECK(tier::TierRig::read(o.local(to)) == from);
+  }
+}
+
+TEST_CASE("a job for a file that is gone is done") {
+  Organizing o;
+  CHECK(o.organize(kRelease).err().code == ErrorCode::changed);
+}
+
+TEST_CASE("the same release dropped twice is kept once") {
+  Organizing o;
+  o.write(kRelease, "film");
+  REQUIRE(o.organize(kRelease));
+  o.write(kRelease, "film");
+  REQUIRE(o.organize(kRelease));
+  CHECK_FALSE(o.exists(kRelease));
+  CHECK_FALSE(o.exists("Unsorted"));
+}
+
+TEST_CASE("of two releases that want one name the better stays and the other is kept aside") {
+  Organizing o;
+  o.write(kRelease, "film");
+  REQUIRE(o.organize(kRelease));
+  o.write(kRelease, "a longer film");
+  REQUIRE(o.organize(kRelease));
+  CHECK(tier::TierRig::read(o.local(kFiled)) == "a longer film");
+  CHECK(tier::TierRig::read(o.local("Unsorted/The Quiet Harbor (2014).mkv")) == "film");
+  o.write(kRelease, "mini");
+  REQUIRE(o.organize(kRelease));
+  CHECK(tier::TierRig::read(o.local(kFiled)) == "a longer film");
+  CHECK(tier::TierRig::read(o.local("Unsorted/The.Quiet.Harbor.2014.1080p.BluRay.x264-GRP.mkv")) == "mini");
+}
+
+TEST_CASE("equal names in Unsorted are numbered, never overwritten") {
+  Organizing o;
+  for (const char* text : {"one", "two!", "three"}) {
+    o.write("Incoming/notes.pdf", text);
+    REQUIRE(o.organize("Incoming/notes.pdf"));
+  }
+  CHECK(tier::TierRig::read(o.local("Unsorted/notes.pdf")) == "one");
+  CHECK(tier::TierRig::read(o.local("Unsorted/notes (2).pdf")) == "two!");
+  CHECK(tier::TierRig::read(o.local("Unsorted/notes (3).pdf")) == "three");
+}
+
+TEST_CASE("a place outside the library is refused") {
+  Organizing o;
+  o.branches.config.organize.unsorted = "Incoming/again";
+  auto handler = organize_stage(o.tools);
+  REQUIRE(handler);
+  o.write("Incoming/notes.pdf", "x");
+  CHECK((*handler)(Organizing::job_for("Incoming/notes.pdf"), {}).err().code == ErrorCode::config);
+  CHECK(o.exists("Incoming/notes.pdf"));
+}
+
+TEST_CASE("names that [incoming] ignore leaves alone") {
+  Config::Incoming incoming;
+  CHECK(ignored_in_incoming(incoming, "Incoming/.film.mkv.Xa12"));
+  CHECK(ignored_in_incoming(incoming, "Incoming/film.mkv.part"));
+  CHECK(ignored_in_incoming(incoming, "Incoming/.tmp/film.mkv"));
+  CHECK_FALSE(ignored_in_incoming(incoming, "Incoming/film.mkv"));
+  CHECK_FALSE(ignored_in_incoming(incoming, "Movies/.film.mkv"));
+}

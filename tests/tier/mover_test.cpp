@@ -1,0 +1,187 @@
+#include <doctest/doctest.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "tests/tier/tier_rig.h"
+
+using namespace mediafs;
+using namespace mediafs::tier;
+namespace stdfs = std::filesystem;
+
+TEST_CASE("a settled file is checksummed, uploaded and proven") {
+  TierRig rig;
+  rig.add("Movies/a.mkv", "film a");
+  CHECK(TierRig::read(rig.object("Movies/a.mkv")) == "film a");
+  const Node node = rig.node("Movies/a.mkv");
+  CHECK(node.checksum.has_value());
+  CHECK(node.vault->key == "Movies/a.mkv");
+  CHECK(rig.catalogue->version() == 1);
+}
+
+TEST_CASE("evict removes a proven file and fetch brings the same bytes, mode and time back") {
+  TierRig rig;
+  rig.write("Movies/a.mkv", "film a");
+  chmod(rig.local("Movies/a.mkv").c_str(), 0640);
+  const struct timespec times[2] = {{1500000000, 123456789}, {1500000000, 123456789}};
+  utimensat(AT_FDCWD, rig.local("Movies/a.mkv").c_str(), times, 0);
+  rig.add("Movies/a.mkv", "film a");
+  utimensat(AT_FDCWD, rig.local("Movies/a.mkv").c_str(), times, 0);
+  REQUIRE(rig.reconcile->file_settled("Movies/a.mkv"));
+  rig.run_jobs();
+  const Node node = rig.node("Movies/a.mkv");
+  REQUIRE(rig.mover.evict(node.id, node.generation));
+  CHECK_FALSE(stdfs::exists(rig.local("Movies/a.mkv")));
+  CHECK_FALSE(rig.node("Movies/a.mkv").local.has_value());
+  REQUIRE(rig.mover.fetch("Movies/a.mkv", {}, {}));
+  CHECK(TierRig::read(rig.local("Movies/a.mkv")) == "film a");
+  struct stat st {};
+  REQUIRE(stat(rig.local("Movies/a.mkv").c_str(), &st) == 0);
+  CHECK((st.st_mode & 0777) == 0640);
+  CHECK(st.st_mtim.tv_sec == 1500000000);
+  CHECK(st.st_mtim.tv_nsec == 123456789);
+  CHECK(rig.node("Movies/a.mkv").in_vault());
+  CHECK(rig.node("Movies/a.mkv").generation == node.generation);
+}
+
+TEST_CASE("evict refuses what is dirty, open, changed, pinned or linked twice") {
+  TierRig rig;
+  rig.add("a.mkv", "film a");
+  const Node node = rig.node("a.mkv");
+  SUBCASE("open for reading") {
+    const Fd open_elsewhere(open(rig.local("a.mkv").c_str(), O_RDONLY));
+    CHECK(rig.mover.evict(node.id, node.generation).err().code == ErrorCode::busy);
+  }
+  SUBCASE("changed underneath, not yet seen") {
+    rig.write("a.mkv", "film b");
+    CHECK_FALSE(rig.mover.evict(node.id, node.generation));
+    CHECK(TierRig::read(rig.local("a.mkv")) == "film b");
+  }
+  SUBCASE("changed with its old time put back") {
+    struct stat st {};
+    REQUIRE(stat(rig.local("a.mkv").c_str(), &st) == 0);
+    rig.write("a.mkv", "film b");
+    const struct timespec times[2] = {st.st_atim, st.st_mtim};
+    utimensat(AT_FDCWD, rig.local("a.mkv").c_str(), times, 0);
+    CHECK_FALSE(rig.mover.evict(node.id, node.generation));
+    CHECK(TierRig::read(rig.local("a.mkv")) == "film b");
+  }
+  SUBCASE("pinned") {
+    REQUIRE(rig.catalogue->set_pinned("a.mkv", true));
+    CHECK_FALSE(rig.mover.evict(node.id, node.generation));
+  }
+  SUBCASE("a second hard link") {
+    stdfs::create_hard_link(rig.local("a.mkv"), rig.local("Incoming/a.mkv"));
+    CHECK_FALSE(rig.mover.evict(node.id, node.generation));
+  }
+  SUBCASE("a newer generation") {
+    rig.write("a.mkv", "film a, longer");
+    REQUIRE(rig.reconcile->file_settled("a.mkv"));
+    CHECK(rig.mover.evict(node.id, node.generation).err().code == ErrorCode::changed);
+    CHECK_FALSE(rig.mover.evict(node.id, rig.node("a.mkv").generation));
+  }
+  SUBCASE("the object is gone from the vault") {
+    stdfs::remove(rig.object("a.mkv"));
+    CHECK(rig.mover.evict(node.id, node.generation).err().code == ErrorCode::changed);
+    rig.run_jobs();
+    CHECK(TierRig::read(rig.object("a.mkv")) == "film a");  // uploaded again
+  }
+  SUBCASE("somebody put other bytes under the key") {
+    std::ofstream(rig.object("a.mkv")) << "other!";
+    CHECK(rig.mover.evict(node.id, node.generation).err().code == ErrorCode::corrupt);
+  }
+  CHECK(stdfs::exists(rig.local("a.mkv")));
+}
+
+TEST_CASE("fetch refuses bytes that are not those that were uploaded, and leaves nothing") {
+  TierRig rig;
+  rig.add("a.mkv", "film a");
+  const Node node = rig.node("a.mkv");
+  REQUIRE(rig.mover.evict(node.id, node.generation));
+  std::ofstream(rig.object("a.mkv")) << "film b";
+  CHECK_FALSE(rig.mover.fetch("a.mkv", {}, {}));
+  CHECK_FALSE(stdfs::exists(rig.local("a.mkv")));
+  CHECK(stdfs::is_empty(rig.local(".mediafs/tmp")));
+}
+
+TEST_CASE("a rename moves the object, and the old key goes") {
+  TierRig rig;
+  rig.add("Movies/a.mkv", "film a");
+  stdfs::create_directories(rig.local("Movies/A"));
+  stdfs::rename(rig.local("Movies/a.mkv"), rig.local("Movies/A/a.mkv"));
+  REQUIRE(rig.reconcile->file_settled("Movies/A/a.mkv"));
+  rig.run_jobs();
+  CHECK(TierRig::read(rig.object("Movies/A/a.mkv")) == "film a");
+  CHECK_FALSE(stdfs::exists(rig.object("Movies/a.mkv")));
+  CHECK(rig.node("Movies/A/a.mkv").in_vault());
+  CHECK(rig.catalogue->version() == 2);
+}
+
+TEST_CASE("an upload never overwrites the only copy of a file that was renamed away") {
+  TierRig rig;
+  rig.add("a.mkv", "first");
+  const Node first = rig.node("a.mkv");
+  REQUIRE(rig.mover.evict(first.id, first.generation));
+  REQUIRE(rig.catalogue->rename({.from = "a.mkv", .to = "b.mkv", .st = {}}));
+  rig.write("a.mkv", "second");
+  REQUIRE(rig.reconcile->file_settled("a.mkv"));
+  const auto jobs = rig.catalogue->jobs().take(kStageChecksum, 10);
+  REQUIRE(jobs);
+  for (const Job& job : *jobs) {
+    REQUIRE(rig.run(job));
+    REQUIRE(rig.catalogue->jobs().done(job.id));
+  }
+  const Node second = rig.node("a.mkv");
+  CHECK(rig.mover.upload(second.id, second.generation, {}).err().code == ErrorCode::busy);
+  CHECK(TierRig::read(rig.object("a.mkv")) == "first");
+  rig.run_jobs();
+  CHECK(TierRig::read(rig.object("a.mkv")) == "second");
+  CHECK(TierRig::read(rig.object("b.mkv")) == "first");
+}
+
+TEST_CASE("evicted files that swap names keep their bytes") {
+  TierRig rig;
+  rig.add("a.mkv", "first");
+  rig.add("b.mkv", "second");
+  for (const char* path : {"a.mkv", "b.mkv"}) {
+    const Node node = rig.node(path);
+    REQUIRE(rig.mover.evict(node.id, node.generation));
+  }
+  REQUIRE(rig.catalogue->rename({.from = "a.mkv", .to = "c.mkv", .st = {}}));
+  REQUIRE(rig.catalogue->rename({.from = "b.mkv", .to = "a.mkv", .st = {}}));
+  REQUIRE(rig.catalogue->rename({.from = "c.mkv", .to = "b.mkv", .st = {}}));
+  rig.run_jobs();
+  CHECK(TierRig::read(rig.object("a.mkv")) == "second");
+  CHECK(TierRig::read(rig.object("b.mkv")) == "first");
+  REQUIRE(rig.mover.fetch("a.mkv", {}, {}));
+  CHECK(TierRig::read(rig.local("a.mkv")) == "second");
+}
+
+TEST_CASE("a deleted file's object goes, but not one that a new file has taken over") {
+  TierRig rig;
+  rig.add("a.mkv", "first");
+  stdfs::remove(rig.local("a.mkv"));
+  REQUIRE(rig.catalogue->remove("a.mkv", true));
+  rig.write("a.mkv", "second");
+  REQUIRE(rig.reconcile->file_settled("a.mkv"));
+  rig.run_jobs();
+  CHECK(TierRig::read(rig.object("a.mkv")) == "second");
+  stdfs::remove(rig.local("a.mkv"));
+  REQUIRE(rig.catalogue->remove("a.mkv", true));
+  rig.run_jobs();
+  CHECK_FALSE(stdfs::exists(rig.object("a.mkv")));
+}
+
+TEST_CASE("an upload finds the equal object that a lost reply left, and sends nothing") {
+  TierRig rig;
+  rig.add("a.mkv", "film a");
+  struct stat before {};
+  REQUIRE(stat(rig.object("a.mkv").c_str(), &before) == 0);
+  const Node node = rig.node("a.mkv");
+  REQUIRE(rig.catalogue->vault_lost(node.id, "a.mkv"));  // as if the outcome had never been written down
+  rig.run_jobs();
+  struct stat after {};
+  REQUIRE(stat(rig.object("a.mkv").c_str(), &after) == 0);
+  CHECK(before.st_ino == after.st_ino);
+  CHECK(rig.node("a.mkv").in_vault());
+}

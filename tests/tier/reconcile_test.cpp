@@ -1,0 +1,77 @@
+#include <doctest/doctest.h>
+
+#include "tests/tier/tier_rig.h"
+
+using namespace mediafs;
+using namespace mediafs::tier;
+namespace stdfs = std::filesystem;
+
+TEST_CASE("scan adopts what is new, and sidecars, temporary files and Incoming are not of the library") {
+  TierRig rig;
+  rig.write("Movies/a.mkv", "a");
+  rig.write("Movies/.a.mkv.sha1", "0");
+  rig.write("Movies/.mediafs-tmp.1.1", "0");
+  rig.write("Incoming/b.mkv", "b");
+  REQUIRE(rig.reconcile->scan({}));
+  CHECK(rig.catalogue->version() == 1);
+  CHECK(rig.node("Movies/a.mkv").dirty());
+  CHECK_FALSE(rig.catalogue->find("Incoming/b.mkv")->has_value());
+  REQUIRE(rig.reconcile->scan({}));
+  CHECK(rig.catalogue->version() == 1);
+}
+
+TEST_CASE("scan: a rename made while nobody watched is one rename") {
+  TierRig rig;
+  rig.add("Movies/a.mkv", "film a");
+  stdfs::rename(rig.local("Movies/a.mkv"), rig.local("Movies/b.mkv"));
+  REQUIRE(rig.reconcile->scan({}));
+  CHECK(rig.catalogue->version() == 2);
+  CHECK((*rig.catalogue->changes(1, 10, false))[0].kind == ChangeKind::renamed);
+  CHECK_FALSE(rig.catalogue->find("Movies/a.mkv")->has_value());
+}
+
+TEST_CASE("scan: a missing file that the vault has becomes vault-only, one that it lacks is deleted") {
+  TierRig rig;
+  rig.add("a.mkv", "film a");
+  rig.write("b.mkv", "film b");
+  REQUIRE(rig.reconcile->file_settled("b.mkv"));
+  stdfs::remove(rig.local("a.mkv"));
+  stdfs::remove(rig.local("b.mkv"));
+  REQUIRE(rig.reconcile->scan({}));
+  CHECK_FALSE(rig.node("a.mkv").local.has_value());
+  CHECK_FALSE(rig.catalogue->find("b.mkv")->has_value());
+  REQUIRE(rig.mover.fetch("a.mkv", {}, {}));
+  CHECK(TierRig::read(rig.local("a.mkv")) == "film a");
+}
+
+TEST_CASE("scan: a file whose eviction was cut off between commit and unlink is local again") {
+  TierRig rig;
+  rig.add("a.mkv", "film a");
+  const Node node = rig.node("a.mkv");
+  REQUIRE(rig.catalogue->drop_local(node.id, node.generation, node.local->fingerprint));
+  REQUIRE(rig.reconcile->scan({}));
+  rig.run_jobs();
+  CHECK(rig.node("a.mkv").local.has_value());
+  CHECK(rig.node("a.mkv").in_vault());
+  CHECK(rig.node("a.mkv").generation == node.generation);
+  CHECK(rig.catalogue->version() == 1);
+}
+
+TEST_CASE("scan removes what a killed fetch left") {
+  TierRig rig;
+  rig.write(".mediafs/tmp/fetch-1-1", "part");
+  const auto report = rig.reconcile->scan({});
+  REQUIRE(report);
+  CHECK(report->temporary_removed == 1);
+  CHECK_FALSE(stdfs::exists(rig.local(".mediafs/tmp/fetch-1-1")));
+}
+
+TEST_CASE("first contact: the vault's files are listed, and read back whole") {
+  TierRig rig;
+  stdfs::create_directories(rig.object("Movies"));
+  std::ofstream(rig.object("Movies/old.mkv")) << "from rclone";
+  REQUIRE(rig.reconcile->import_vault({}));
+  CHECK(rig.node("Movies/old.mkv").size_bytes == 11);
+  REQUIRE(rig.mover.fetch("Movies/old.mkv", {}, {}));
+  CHECK(TierRig::read(rig.local("Movies/old.mkv")) == "from rclone");
+}
