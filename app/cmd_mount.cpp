@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <cerrno>
 #include <climits>
+#include <csignal>
 #include <cstdlib>
 #include <iostream>
 #include <optional>
@@ -72,6 +73,7 @@ class StopSignals {
     sigemptyset(&set_);
     for (int s : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set_, s);
     pthread_sigmask(SIG_BLOCK, &set_, nullptr);
+    std::signal(SIGIO, SIG_IGN);  // of leases: nobody waits for it, and its default is to end the process
   }
   void watch(Daemon& daemon) {
     thread_ = std::jthread([this, &daemon](const std::stop_token& stop) {

@@ -142,6 +142,7 @@ struct ControlServer::Impl {
   void answer(int fd) {
     const timeval limit{.tv_sec = 10, .tv_usec = 0};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));  // a client that has stopped reading
     auto line = LineReader(fd).next();
     if (!line) return;
     const Json request = Json::parse(*line, nullptr, false);

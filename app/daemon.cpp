@@ -189,7 +189,9 @@ Status Daemon::Parts::open_pipeline() {
       log::error("can't queue an arrival", queued.err(), {{"path", printable(path)}});
     }
   });
-  events = std::make_unique<Events>(*reconcile);
+  events = std::make_unique<Events>(*reconcile, [this] {
+    if (auto begun = watcher->rescan(""); !begun) log::warning("can't scan the local branch", begun.err());
+  });
   watcher = std::make_unique<watcher::Watcher>(
       watcher::Watcher::Options{.root = config.local.path,
                                 .settle = config.incoming.settle,
@@ -304,10 +306,15 @@ void Daemon::request_stop() {
 
 Status Daemon::serve(const std::function<void()>& ready) {
   Parts& p = *parts_;
-  std::jthread worker([&p, &ready] {
+  Status unanswered;
+  std::jthread worker([&p, &ready, &unanswered] {
     // Answered by the loop that run() below starts.
     if (auto met = p.tree->meet(); !met) {
       log::error("the tree does not answer", met.err(), {{"path", p.config.mount.path}});
+      unanswered = std::move(met);
+      MutexLock asking(p.stop_mutex);
+      p.asked = true;
+      p.stop_asked.notify_all();
       return;
     }
     p.begin_work();
@@ -325,7 +332,7 @@ Status Daemon::serve(const std::function<void()>& ready) {
   Status served = p.mount->run();
   request_stop();
   p.stopper.join();
-  return served;
+  return unanswered ? std::move(served) : std::move(unanswered);
 }
 
 }  // namespace mediafs::app

@@ -10,6 +10,8 @@ namespace mediafs::app {
 namespace {
 
 constexpr std::size_t kQueueLimit = 16384;
+constexpr std::chrono::hours kScanEvery{6};
+constexpr std::chrono::seconds kScanSoon{60};
 
 }  // namespace
 
@@ -18,6 +20,7 @@ Events::~Events() {
 }
 
 void Events::start() {
+  scan_due_ = std::chrono::steady_clock::now() + kScanEvery;
   thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
 }
 
@@ -44,8 +47,15 @@ void Events::run(const std::stop_token& stop) noexcept {
       watcher::Event event;
       {
         MutexLock lock(mutex_);
-        while (queue_.empty() && !stopping_) changed_.wait(mutex_);
+        while (queue_.empty() && !stopping_ && changed_.wait_until(mutex_, scan_due_)) {
+        }
         if (stopping_) return;
+        if (queue_.empty()) {  // events are hints: what one has missed, a scan finds
+          lock.unlock();
+          rescan_();
+          scan_due_ = std::chrono::steady_clock::now() + kScanEvery;
+          continue;
+        }
         event = std::move(queue_.front());
         queue_.pop_front();
         changed_.notify_all();
@@ -70,8 +80,8 @@ void Events::handle(const watcher::Event& event, const std::stop_token& stop) {
       done = reconcile_.file_settled(event.path);
       break;
     case Kind::gone:
-      // A rename within the tree: the new name's event settles both.
-      if (event.to.empty()) done = reconcile_.file_gone(event.path);
+      done =
+          event.to.empty() ? reconcile_.file_gone(event.path) : reconcile_.file_moved(event.path, event.to);
       break;
     case Kind::overflow:
       log::warning("the kernel's event queue overflowed; everything is scanned again");
@@ -88,7 +98,9 @@ void Events::handle(const watcher::Event& event, const std::stop_token& stop) {
     }
   }
   if (!done && done.err().code != ErrorCode::cancelled) {
-    log::warning("can't follow a change", done.err(), {{"path", printable(event.path)}});
+    log::warning("can't follow a change; everything is looked at again soon", done.err(),
+                 {{"path", printable(event.path)}});
+    scan_due_ = std::min(scan_due_, std::chrono::steady_clock::now() + kScanSoon);
   }
 }
 

@@ -17,7 +17,9 @@ namespace mediafs::app {
 
 class Events {
  public:
-  explicit Events(tier::Reconcile& reconcile) : reconcile_(reconcile) {}
+  // `rescan` has the watcher look at everything again, which ends with a `scanned` event.
+  Events(tier::Reconcile& reconcile, std::function<void()> rescan)
+      : reconcile_(reconcile), rescan_(std::move(rescan)) {}
   ~Events();
   Events(const Events&) = delete;
   Events& operator=(const Events&) = delete;
@@ -30,6 +32,8 @@ class Events {
   void handle(const watcher::Event& event, const std::stop_token& stop);
 
   tier::Reconcile& reconcile_;
+  std::function<void()> rescan_;
+  SteadyTime scan_due_{};  // of the event thread
   Mutex mutex_;
   CondVar changed_;
   std::deque<watcher::Event> queue_ GUARDED_BY(mutex_);

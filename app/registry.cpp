@@ -92,6 +92,8 @@ Registration::~Registration() {
 std::vector<RunningDaemon> running_daemons() {
   std::vector<RunningDaemon> out;
   const std::string dir = registry_directory();
+  const auto owner = stat_at(AT_FDCWD, dir);
+  if (!owner || owner->st_uid != geteuid()) return out;  // somebody else's entries are not believed
   const std::unique_ptr<DIR, int (*)(DIR*)> handle(opendir(dir.c_str()), &closedir);
   while (handle) {
     const dirent* entry = readdir(handle.get());

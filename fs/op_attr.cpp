@@ -66,6 +66,7 @@ Status change_path(Core& core, const std::string& path, const tree::Changes& c, 
       const bool patient = may.level != Level::now;
       auto done = tree::apply(core.local_root.get(), path, rest, patient);
       if (!done && !patient && done.error().sys_errno == EWOULDBLOCK) return needs(Level::block);
+      if (!done && done.error().sys_errno == ESTALE) return change_path(core, path, c, Branch::none, may);
       return done;
     }
     case Branch::share:

@@ -50,7 +50,8 @@ Status look(Core& core, Move& m, const May& may) {
   MEDIAFS_ASSIGN(const auto row_from, core.b.catalogue->find(m.from));
   MEDIAFS_ASSIGN(const auto row_to, core.b.catalogue->find(m.to));
   m.row_from = row_from.has_value();
-  m.row_to = row_to.has_value();
+  // A row that has lost every copy is shown to nobody, and in nobody's way.
+  m.row_to = row_to && (row_to->kind == tier::NodeKind::directory || row_to->vault || m.local_to);
   if (!m.local_from && !m.share_from && !m.row_from)
     return errno_error(ENOENT, "rename " + printable(m.from));
   if (type == 0) type = row_from->kind == tier::NodeKind::directory ? S_IFDIR : S_IFREG;
@@ -65,6 +66,22 @@ Status may_replace(Core& core, const Move& m, const May& may) {
   MEDIAFS_ASSIGN(const auto items, core.list(m.to, may));
   if (!items.empty()) return errno_error(ENOTEMPTY, "rename to " + printable(m.to));
   return {};
+}
+
+// What leaves the library leaves the vault too. Bytes that only the vault has can't go along: EXDEV makes mv copy them.
+Status may_leave_library(Core& core, const Move& m) {
+  if (!m.row_from || !core.b.visible(m.from) || core.b.visible(m.to)) return {};
+  const Error refused = errno_error(EXDEV, "rename " + printable(m.from));
+  if (!m.directory) return m.local_from ? Status() : Status(refused);
+  std::string after;
+  for (;;) {
+    MEDIAFS_ASSIGN(const auto page, core.b.catalogue->walk(m.from, after, 1000));
+    if (page.empty()) return {};
+    after = page.back().path;
+    for (const tier::Node& node : page) {
+      if (node.kind == tier::NodeKind::file && !node.local) return refused;
+    }
+  }
 }
 
 Status move_local(Core& core, const Move& m, const May& may) {
@@ -160,6 +177,7 @@ Status rename_paths(Core& core, Move m, const May& may) {
   MEDIAFS_ASSIGN(auto claim, core.claim({m.from, m.to}, may));
   MEDIAFS_TRY(look(core, m, may));
   if ((m.flags & RENAME_EXCHANGE) != 0) return exchange(core, m);
+  MEDIAFS_TRY(may_leave_library(core, m));
   MEDIAFS_TRY(may_replace(core, m, may));
   // Files that come along are catalogued one by one, which takes its time.
   if (m.directory && !m.row_from && core.b.visible(m.to) && may.level == Level::now)

@@ -216,6 +216,9 @@ Status apply(int fd, const Changes& c) {
 Status apply(int root, const std::string& path, const Changes& c, bool patient) {
   if (c.size_bytes) {
     MEDIAFS_ASSIGN(const Fd file, open_file(root, path, O_WRONLY, patient));
+    struct stat st {};
+    if (fstat(file.get(), &st) != 0) return failed(errno, "truncate", path);
+    if (st.st_nlink == 0) return failed(ESTALE, "truncate", path);  // evicted while we waited for it
     if (ftruncate(file.get(), static_cast<off_t>(*c.size_bytes)) != 0) return failed(errno, "truncate", path);
   }
   if (!c.uid && !c.gid && !c.mode && !sets_times(c)) return {};

@@ -23,7 +23,8 @@ Handler evict_stage(Tools& tools) {
       log::info("evicted", {{"path", printable(job.path)}, {"job", job.id}});
       return enqueue_hooks(tools, "evicted", job.path);
     }
-    // Open, or not as it was: the planner chooses again, perhaps another file.
+    // Open, linked twice, not as it was: behind all others in line, or a few of them would be chosen for ever.
+    tools.branches.catalogue->opened(job.file_id, tools.branches.clock->wall_ns());
     if (evicted.err().code == ErrorCode::busy) {
       return make_error(ErrorCode::changed, evicted.err().what, evicted.err().cause);
     }

@@ -147,7 +147,12 @@ class Organizer {
 
   // True: the name is free now, try again. False: the file went elsewhere.
   Result<bool> resolve_conflict(const std::string& target) {
+    const auto before = stat_at(tools_.branches.local_root.get(), job_.path);
     MEDIAFS_ASSIGN(const bool equal, same_content(target));
+    const auto after = stat_at(tools_.branches.local_root.get(), job_.path);
+    const bool still = before && after && tier::fingerprint_of(*before) == tier::fingerprint_of(*after);
+    if (equal && !still)
+      return make_error(ErrorCode::busy, "organize " + printable(job_.path), "it changes just now");
     if (equal) {
       log::info("an equal file is in the library already; the new one is removed",
                 {{"path", printable(target)}, {"job", job_.id}, {"from", printable(job_.path)}});
@@ -183,9 +188,17 @@ class Organizer {
     if (!existing || !S_ISREG(existing->mode) || existing->size_bytes != size_bytes_) return false;
     MEDIAFS_ASSIGN(const auto mine, tools_.tree.checksum(job_.path));
     MEDIAFS_ASSIGN(const auto node, tools_.branches.catalogue->find(target));
-    if (node && node->checksum && node->size_bytes == size_bytes_) return mine == *node->checksum;
+    if (node && row_is_right(*node)) return mine == *node->checksum;
     MEDIAFS_ASSIGN(const auto theirs, tools_.tree.checksum(target));
     return mine == theirs;
+  }
+
+  // Whether the row's checksum is that of the bytes that are there now.
+  bool row_is_right(const tier::Node& node) const {
+    if (!node.checksum || node.size_bytes != size_bytes_) return false;
+    if (!node.local) return node.in_vault();
+    const auto st = stat_at(tools_.branches.local_root.get(), node.path);
+    return st && tier::fingerprint_of(*st) == node.local->fingerprint;
   }
 
   Status filed(const std::string& path) const {

@@ -29,6 +29,8 @@ Result<pid_t> spawn(const std::string& program, int socket) {
   posix_spawn_file_actions_init(&actions);
   posix_spawnattr_init(&attributes);
   posix_spawn_file_actions_adddup2(&actions, socket, kAgentSocket);
+  // It says nothing; and whoever waits for the end of our output doesn't wait for an agent's.
+  for (const int fd : {0, 1, 2}) posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
   // Of its own group, with signals as in a fresh process: Ctrl-C is for the daemon, which ends its agents in order.
   sigset_t none;
   sigemptyset(&none);

@@ -197,8 +197,13 @@ class Workers::Stage {
     }
     if (stop.stop_requested() && !outcome)
       return;  // stays running in the catalogue: queued at the next start
-    Status noted = outcome ? succeeded(job) : failed(job, outcome.err());
-    if (!noted) log::error("can't note a job's end", noted.err(), {{"stage", name_}, {"job", job.id}});
+    for (;;) {
+      const Status noted = outcome ? succeeded(job) : failed(job, outcome.err());
+      if (noted || stop.stop_requested()) return;
+      // A full disk: the row would stand as running until the next start.
+      log::error("can't note a job's end", noted.err(), {{"stage", name_}, {"job", job.id}});
+      rest(kQueueTrouble);
+    }
   }
 
   Status succeeded(const tier::Job& job) {

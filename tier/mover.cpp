@@ -47,6 +47,10 @@ Result<Fd> Mover::open_local(const Node& node) {
 
 Status Mover::adopt_now(const std::string& path) {
   MEDIAFS_ASSIGN(auto claim, b_.claims->claim(path));
+  return adopt_claimed(path);
+}
+
+Status Mover::adopt_claimed(const std::string& path) {
   MEDIAFS_ASSIGN(auto st, stat_at(b_.local_root.get(), path));
   auto adopted = b_.catalogue->adopt({path, st, b_.visible(path)}, [this](const std::string& old) {
     return bool(stat_at(b_.local_root.get(), old));

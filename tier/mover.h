@@ -77,9 +77,12 @@ class Mover {
   Status adopt_now(const std::string& path);  // the watcher will say so too, later
   Status key_is_free(std::int64_t id, const std::string& key, std::stop_token stop);
   Status step_aside(std::int64_t id, const std::string& key, std::stop_token stop);
+  Status adopt_claimed(const std::string& path);
   Result<std::optional<ObjectInfo>> already_there(const Node& node);
   Status confirm_in_vault(const Node& node);
+  Status unlink_proven(int fd, const std::string& path);
   Result<Node> refined(Node node);
+  Status await_space(std::uint64_t bytes, const std::stop_token& stop);
   Result<Checksums> download(const Node& node, int fd, const Progress& progress, std::stop_token stop);
   Status publish_fetched(const Node& node, int fd, const std::string& temp);
 

@@ -1,9 +1,13 @@
 // Evict: the SSD copy of a proven file goes (invariant 2).
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <signal.h>
+#include <stdio.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <string_view>
 
 #include "common/crash.h"
 #include "common/log.h"
@@ -34,6 +38,17 @@ bool lease_holds(int fd) {
 
 }  // namespace
 
+bool has_attributes(int fd) {
+  char names[4096];
+  const ssize_t n = flistxattr(fd, names, sizeof(names));
+  if (n < 0) return errno == ERANGE;
+  for (const char* name = names; name < names + n; name += std::string_view(name).size() + 1) {
+    const std::string_view text(name);
+    if (text.starts_with("user.") || text.starts_with("system.posix_acl")) return true;
+  }
+  return false;
+}
+
 // The store's own word, now: what was proven at the upload may have been deleted by somebody since.
 Status Mover::confirm_in_vault(const Node& node) {
   auto head = b_.vault->head(node.vault->key);
@@ -51,6 +66,33 @@ Status Mover::confirm_in_vault(const Node& node) {
                     "the object in the vault is not the one that was uploaded (the local copy stays)");
 }
 
+// The name may stand for another file by now: one that was renamed over it underneath. So it is moved aside, looked at,
+// and only then unlinked.
+Status Mover::unlink_proven(int fd, const std::string& path) {
+  const int root = b_.local_root.get();
+  const std::string aside =
+      std::string(kTempDir) + "/evict-" + std::to_string(getpid()) + "-" + std::to_string(next_temp_++);
+  MEDIAFS_TRY(mkdirs_at(root, std::string(kTempDir), 0700));
+  if (renameat2(root, path.c_str(), root, aside.c_str(), RENAME_NOREPLACE) != 0) {
+    const int saved = errno;
+    auto there = stat_at(root, path);
+    if (!there && there.err().code == ErrorCode::not_found)
+      return {};  // somebody removed it: the vault has it
+    return errno_error(saved, "evict " + printable(path));
+  }
+  crash_point("evict.after_aside");
+  MEDIAFS_ASSIGN(const auto proven, stat_fd(fd));
+  auto moved = stat_at(root, aside);
+  const bool same =
+      moved && moved->st_dev == proven.st_dev && moved->st_ino == proven.st_ino && lease_holds(fd);
+  if (same && unlinkat(root, aside.c_str(), 0) == 0) return {};
+  if (renameat2(root, aside.c_str(), root, path.c_str(), RENAME_NOREPLACE) != 0) {
+    const int saved = errno;
+    return errno_error(saved, "put " + printable(path) + " back from " + aside);
+  }
+  return make_error(ErrorCode::busy, "evict " + printable(path), "it was opened or replaced just now");
+}
+
 Status Mover::evict(std::int64_t id, std::int64_t generation) {
   MEDIAFS_ASSIGN(auto node, current(id, generation));
   if (!node.local) return {};
@@ -62,7 +104,7 @@ Status Mover::evict(std::int64_t id, std::int64_t generation) {
   MEDIAFS_ASSIGN(auto claim, b_.claims->claim(node.path));
   const std::string path = node.path;
   MEDIAFS_ASSIGN(node, current(id, generation));
-  if (node.path != path || !node.local || !node.in_vault()) {
+  if (node.path != path || !node.local || !node.in_vault() || node.pinned) {
     return make_error(ErrorCode::busy, "evict " + printable(path), "it changed just now");
   }
   MEDIAFS_ASSIGN(auto fd, open_local(node));
@@ -75,19 +117,19 @@ Status Mover::evict(std::int64_t id, std::int64_t generation) {
     return make_error(ErrorCode::changed, "evict " + printable(path),
                       "it has other hard links, which would keep its bytes");
   }
+  if (has_attributes(fd.get())) {
+    return make_error(ErrorCode::changed, "evict " + printable(path),
+                      "it has extended attributes or an ACL, which the vault can't keep");
+  }
   if (!lease_holds(fd.get()))
     return make_error(ErrorCode::busy, "evict " + printable(path), "it is being opened");
   crash_point("evict.before_commit");
   MEDIAFS_TRY(moved_on(b_.catalogue->drop_local(id, generation, node.local->fingerprint)));
   crash_point("evict.after_commit");
-  if (!lease_holds(fd.get())) {
-    MEDIAFS_TRY(b_.catalogue->restore_local(id, generation, node.local->fingerprint));
-    return make_error(ErrorCode::busy, "evict " + printable(path), "it is being opened");
-  }
-  if (unlinkat(b_.local_root.get(), path.c_str(), 0) != 0) {
-    const int saved = errno;
-    MEDIAFS_TRY(b_.catalogue->restore_local(id, generation, node.local->fingerprint));
-    return errno_error(saved, "evict " + printable(path));
+  if (auto gone = unlink_proven(fd.get(), path); !gone) {
+    MEDIAFS_TRY(
+        adopt_claimed(path));  // whatever stands there is local again, read anew before it is believed
+    return gone;
   }
   crash_point("evict.after_unlink");
   fd.reset();  // the bytes are free only now

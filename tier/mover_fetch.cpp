@@ -18,6 +18,7 @@ namespace mediafs::tier {
 namespace {
 
 constexpr std::chrono::minutes kSpaceWait{5};
+constexpr std::chrono::milliseconds kSpaceSlice{500};
 
 std::string fetch_claim(const std::string& path) {
   return "\x01"
@@ -75,7 +76,7 @@ Status apply_attributes(int fd, const Node& node) {
 Result<Node> Mover::refined(Node node) {
   if (node.vault->checksum) return node;
   MEDIAFS_ASSIGN(auto head, b_.vault->head(node.vault->key));
-  if (!head.meta_known || !head.meta.checksum) return node;
+  if (!head.meta_known) return node;
   VaultCopy copy = *node.vault;
   copy.size_bytes = head.size_bytes;
   copy.etag = head.etag;
@@ -146,7 +147,23 @@ Status Mover::publish_fetched(const Node& node, int fd, const std::string& temp)
   MEDIAFS_ASSIGN(auto st, stat_fd(fd));
   MEDIAFS_TRY(moved_on(b_.catalogue->restore_local(node.id, node.generation, fingerprint_of(st))));
   crash_point("fetch.after_commit");
-  return {};
+  if (node.checksum) return {};
+  // An object that others put there has no checksum of ours: without one it could never be evicted again.
+  return b_.catalogue->jobs().enqueue(JobSpec{.stage = std::string(kStageChecksum),
+                                              .file_id = node.id,
+                                              .generation = node.generation,
+                                              .path = node.path});
+}
+
+// In slices, so that whoever asked may give up.
+Status Mover::await_space(std::uint64_t bytes, const std::stop_token& stop) {
+  if (b_.space == nullptr) return {};
+  const auto deadline = b_.clock->steady() + kSpaceWait;
+  for (;;) {
+    Status room = b_.space->await(bytes, kSpaceSlice);
+    if (room || b_.clock->steady() >= deadline) return room;
+    if (stop.stop_requested()) return make_error(ErrorCode::cancelled, "fetch", "asked to stop");
+  }
 }
 
 Status Mover::fetch(const std::string& path, const Progress& progress, std::stop_token stop) {
@@ -163,7 +180,7 @@ Status Mover::fetch(const std::string& path, const Progress& progress, std::stop
   MEDIAFS_ASSIGN(const Node node, refined(std::move(*found)));
   const int root = b_.local_root.get();
   MEDIAFS_TRY(mkdirs_at(root, std::string(kTempDir), 0700));
-  if (b_.space) MEDIAFS_TRY(b_.space->await(node.size_bytes, kSpaceWait));
+  MEDIAFS_TRY(await_space(node.size_bytes, stop));
   TempFile temp(root, std::string(kTempDir) + "/fetch-" + std::to_string(getpid()) + "-" +
                           std::to_string(next_temp_++));
   MEDIAFS_ASSIGN(auto fd,

@@ -23,6 +23,12 @@ ObjectMeta meta_of(const Node& node) {
           .sha1_hex = node.sha1_hex};
 }
 
+// `changed` from the store means that the object is not the one we asked for just now: not that nothing is to be done.
+Error again(Error error) {
+  if (error.code == ErrorCode::changed) error.code = ErrorCode::busy;
+  return error;
+}
+
 VaultCopy copy_of(const ObjectInfo& info, const Node& node, WallNs now_ns) {
   return {.key = info.key,
           .size_bytes = info.size_bytes,
@@ -102,10 +108,16 @@ Status Mover::upload(std::int64_t id, std::int64_t generation, std::stop_token s
     crash_point("upload.before_put");
     PutSource source{
         .fd = fd.get(), .size_bytes = node.size_bytes, .progress = [&](std::uint64_t n) { scope.add(n); }};
-    MEDIAFS_ASSIGN(auto put, b_.vault->put(key, source, meta_of(node), stop));
+    auto sent = b_.vault->put(key, source, meta_of(node), stop);
+    // Either the file changes right now, which the watcher tells too, or a read or the wire was wrong: both mean again.
+    if (!sent && sent.err().code == ErrorCode::changed) {
+      return make_error(ErrorCode::io, "upload " + printable(key), sent.err().message());
+    }
+    if (!sent) return std::move(sent).error();
+    PutResult put = std::move(*sent);
     crash_point("upload.after_put");
     if (put.checksum != *node.checksum || put.info.size_bytes != node.size_bytes) {
-      return make_error(ErrorCode::changed, "upload " + printable(key),
+      return make_error(ErrorCode::io, "upload " + printable(key),
                         "the bytes that were sent are not the file's");
     }
     there = std::move(put.info);
@@ -132,7 +144,8 @@ Status Mover::relocate(std::int64_t id, std::stop_token stop) {
     return make_error(ErrorCode::busy, printable(new_key), "it was renamed just now");
   }
   MEDIAFS_TRY(key_is_free(id, new_key, stop));
-  const Node& node = *found;
+  // A listing has not told its true time and mode, which the copy is to keep.
+  MEDIAFS_ASSIGN(const Node node, refined(std::move(*found)));
   ObjectMeta meta = meta_of(node);
   meta.checksum = node.vault->checksum;
   crash_point("relocate.before_copy");
@@ -141,7 +154,7 @@ Status Mover::relocate(std::int64_t id, std::stop_token stop) {
     log::warning("vault object is gone", {{"path", printable(new_key)}, {"key", printable(old_key)}});
     return moved_on(b_.catalogue->vault_lost(id, old_key));
   }
-  if (!copied) return std::move(copied).error();
+  if (!copied) return again(std::move(copied).error());
   crash_point("relocate.after_copy");
   if (copied->size_bytes != node.vault->size_bytes) {
     return make_error(ErrorCode::corrupt, "relocate " + printable(old_key),
@@ -175,12 +188,13 @@ Status Mover::restat(std::int64_t id, std::stop_token stop) {
   MEDIAFS_ASSIGN(auto claim, b_.claims->claim(Claims::key_claim(key)));
   MEDIAFS_ASSIGN(found, b_.catalogue->find(id));
   if (!found || !found->vault || found->vault->key != key) return {};
+  MEDIAFS_ASSIGN(found, refined(std::move(*found)));
   ObjectMeta meta = meta_of(*found);
   meta.checksum = found->vault->checksum;
   auto copied = b_.vault->copy(key, key, meta, stop);
   if (!copied && copied.err().code == ErrorCode::not_found)
     return moved_on(b_.catalogue->vault_lost(id, key));
-  if (!copied) return std::move(copied).error();
+  if (!copied) return again(std::move(copied).error());
   VaultCopy copy = *found->vault;
   copy.etag = copied->etag;
   copy.mtime_ns = meta.mtime_ns;

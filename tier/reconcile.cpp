@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -32,7 +33,7 @@ DirHandle open_dir(int root, const std::string& path) {
 
 bool has_writer(int root, const std::string& path) {
   const Fd fd(openat(root, path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-  if (!fd) return false;
+  if (!fd || fcntl(fd.get(), F_SETSIG, SIGURG) != 0) return false;  // SIGIO would end us when a writer comes
   if (fcntl(fd.get(), F_SETLEASE, F_RDLCK) != 0) return errno == EAGAIN;
   fcntl(fd.get(), F_SETLEASE, F_UNLCK);
   return false;
@@ -61,12 +62,15 @@ class Reconcile::Scan {
  private:
   void remove_temporary() {
     const std::string temp(kTempDir);
+    const std::string pid = std::to_string(getpid()) + "-";
     DirHandle dir = open_dir(b_.local_root.get(), temp);
     while (dir) {
       const dirent* entry = readdir(dir.get());
       if (!entry) break;
-      if (std::string_view(entry->d_name).starts_with("fetch-") &&
-          unlinkat(dirfd(dir.get()), entry->d_name, 0) == 0) {
+      const std::string_view name(entry->d_name);
+      if (name.starts_with("evict-") && !name.starts_with("evict-" + pid)) recover(join_path(temp, name));
+      if (!name.starts_with("fetch-") || name.starts_with("fetch-" + pid)) continue;
+      if (unlinkat(dirfd(dir.get()), entry->d_name, 0) == 0) {
         report_.temporary_removed++;
       }
     }
@@ -94,6 +98,31 @@ class Reconcile::Scan {
         visit(path, *st);
       }
     }
+  }
+
+  // What an eviction had moved aside when it was killed. It goes only if the vault is known to hold these bytes.
+  void recover(const std::string& aside) {
+    const int root = b_.local_root.get();
+    auto fd = open_at(root, aside, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    auto sums = fd ? hash_fd(fd->get(), {}, stop_) : Result<Checksums>(fd.err());
+    if (!sums) return log::warning("can't read what an eviction left", sums.err(), {{"path", aside}});
+    std::string after;
+    for (;;) {
+      auto page = b_.catalogue->walk("", after, kPage);
+      if (!page) return log::warning("can't place what an eviction left", page.err(), {{"path", aside}});
+      if (page->empty()) break;
+      after = page->back().path;
+      for (const Node& node : *page) {
+        if (!node.in_vault() || node.checksum != sums->xxh128 || node.size_bytes != sums->size_bytes)
+          continue;
+        if (unlinkat(root, aside.c_str(), 0) == 0) report_.temporary_removed++;
+        return;
+      }
+    }
+    const std::string unsorted = b_.config.organize.unsorted;
+    const std::string kept = join_path(unsorted, "recovered " + to_hex(sums->xxh128));
+    if (!mkdirs_at(root, unsorted, 0777) || renameat(root, aside.c_str(), root, kept.c_str()) != 0) return;
+    log::warning("a file that an eviction had moved aside is kept", {{"path", kept}});
   }
 
   // A sidecar's temporary file lives for a moment; an old one is what a kill left.
@@ -180,6 +209,10 @@ Status Reconcile::file_settled(const std::string& path) {
       {path, *st, true}, [this](const std::string& old) { return bool(stat_at(b_.local_root.get(), old)); });
   if (!adopted) return std::move(adopted).error();
   return {};
+}
+
+Status Reconcile::file_moved(const std::string& path, const std::string& to) {
+  return b_.visible(to) ? Status() : file_gone(path);
 }
 
 Status Reconcile::file_gone(const std::string& path) {

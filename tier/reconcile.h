@@ -26,6 +26,8 @@ class Reconcile {
   Status file_settled(
       const std::string& path);  // adopt what stands there now (a file or directory), or nothing
   Status file_gone(const std::string& path);
+  // Underneath, from `path` to `to`: within the library the new name's own event settles both.
+  Status file_moved(const std::string& path, const std::string& to);
   // The whole local tree against the catalogue, both ways. Removes what a killed fetch left in kTempDir.
   Result<ReconcileReport> scan(std::stop_token stop);
   // First contact with a vault that the catalogue doesn't know: its listing becomes vault-only files.

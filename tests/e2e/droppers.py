@@ -45,8 +45,9 @@ class Droppers(threading.Thread):
             return False
         if self.way in ("rsync", "rsync-temp"):
             flags = ["--temp-dir=.rsync-tmp"] if self.way == "rsync-temp" else []
-            if flags and subprocess.run(["mkdir", "-p", self.mediafs.path("Incoming/.rsync-tmp")], check=False,
-                                        stderr=subprocess.DEVNULL).returncode:
+            # Without -p: while the daemon is being restarted nothing may be made below the empty mount point.
+            temp = self.mediafs.path("Incoming/.rsync-tmp")
+            if flags and not os.path.isdir(temp) and subprocess.run(["mkdir", temp], check=False, stderr=subprocess.DEVNULL).returncode:
                 return False
             done = self.rsyncd.push(source, *flags, ok=False)
             self._why = done.stderr

@@ -69,8 +69,11 @@ class VaultOnly(Case):
         os.chmod(M.on(self.path), 0o604)
         os.chown(M.on(self.path), 33, 44)
         os.utime(M.on(self.path), ns=(1, 1_500_000_000_123_456_789))
-        before = os.stat(M.on(self.path))
         M.tell("store " + self.path)
+        # The number counts from the cataloguing on: the disk may have given the file that of an evicted one.
+        M.tell("invalidate " + self.path)
+        time.sleep(1.1)
+        before = os.stat(M.on(self.path))
         M.tell("evict " + self.path)
         M.tell("invalidate " + self.path)
         time.sleep(1.1)
@@ -134,6 +137,13 @@ class VaultOnly(Case):
         M.tell("vault-jobs")
         self.assertEqual(read(M.on(self.dir + "/other.mkv"))[:10], FILM[:10])
         self.assertEqual(os.listdir(M.vault + "/" + self.dir), ["other.mkv"])
+
+    def test_bytes_that_only_the_vault_has_do_not_leave_the_library_by_a_rename(self):
+        path = self.evicted()
+        os.makedirs(M.on("Incoming"), exist_ok=True)
+        self.assertEqual(errno_of(os.rename, path, M.on("Incoming/film.mkv")), "EXDEV")
+        self.assertEqual(errno_of(os.rename, M.on(self.dir), M.on("Incoming/dir")), "EXDEV")
+        self.assertEqual(read(path), FILM)
 
     def test_a_reader_goes_on_through_a_rename(self):
         path = self.evicted()

@@ -74,6 +74,12 @@ TEST_CASE("evict refuses what is dirty, open, changed, pinned or linked twice") 
     stdfs::create_hard_link(rig.local("a.mkv"), rig.local("Incoming/a.mkv"));
     CHECK_FALSE(rig.mover.evict(node.id, node.generation));
   }
+  SUBCASE("extended attributes") {
+    REQUIRE(setxattr(rig.local("a.mkv").c_str(), "user.note", "x", 1, 0) == 0);
+    REQUIRE(rig.reconcile->file_settled("a.mkv"));
+    rig.run_jobs();
+    CHECK_FALSE(rig.mover.evict(node.id, node.generation));
+  }
   SUBCASE("a newer generation") {
     rig.write("a.mkv", "film a, longer");
     REQUIRE(rig.reconcile->file_settled("a.mkv"));
@@ -184,4 +190,16 @@ TEST_CASE("an upload finds the equal object that a lost reply left, and sends no
   REQUIRE(stat(rig.object("a.mkv").c_str(), &after) == 0);
   CHECK(before.st_ino == after.st_ino);
   CHECK(rig.node("a.mkv").in_vault());
+}
+
+TEST_CASE("an object that others put there can be evicted again after a fetch") {
+  TierRig rig;
+  std::ofstream(rig.object("old.mkv")) << "from rclone";
+  REQUIRE(rig.reconcile->import_vault({}));
+  REQUIRE(rig.mover.fetch("old.mkv", {}, {}));
+  rig.run_jobs();
+  const Node node = rig.node("old.mkv");
+  REQUIRE(node.in_vault());
+  REQUIRE(rig.mover.evict(node.id, node.generation));
+  CHECK_FALSE(stdfs::exists(rig.local("old.mkv")));
 }

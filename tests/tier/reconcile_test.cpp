@@ -75,3 +75,29 @@ TEST_CASE("first contact: the vault's files are listed, and read back whole") {
   REQUIRE(rig.mover.fetch("Movies/old.mkv", {}, {}));
   CHECK(TierRig::read(rig.local("Movies/old.mkv")) == "from rclone");
 }
+
+TEST_CASE("scan: what an eviction had moved aside goes if the vault has it, and is kept otherwise") {
+  TierRig rig;
+  rig.add("a.mkv", "film a");
+  const Node node = rig.node("a.mkv");
+  REQUIRE(rig.mover.evict(node.id, node.generation));
+  rig.write(".mediafs/tmp/evict-1-1", "film a");
+  rig.write(".mediafs/tmp/evict-1-2", "only here");
+  REQUIRE(rig.reconcile->scan({}));
+  CHECK(stdfs::is_empty(rig.local(".mediafs/tmp")));
+  std::size_t kept = 0;
+  for (const auto& entry : stdfs::directory_iterator(rig.local("Unsorted"))) {
+    CHECK(TierRig::read(entry.path()) == "only here");
+    kept++;
+  }
+  CHECK(kept == 1);
+}
+
+TEST_CASE("a file moved underneath into Incoming leaves the library at once") {
+  TierRig rig;
+  rig.write("a.mkv", "film a");
+  REQUIRE(rig.reconcile->file_settled("a.mkv"));
+  stdfs::rename(rig.local("a.mkv"), rig.local("Incoming/a.mkv"));
+  REQUIRE(rig.reconcile->file_moved("a.mkv", "Incoming/a.mkv"));
+  CHECK_FALSE(rig.catalogue->find("a.mkv")->has_value());
+}
