@@ -153,7 +153,7 @@ Status Daemon::Parts::first_contact(const std::stop_token& stop) {
 }
 
 Status Daemon::Parts::open_pipeline() {
-  MEDIAFS_ASSIGN(tree, pipeline::Tree::open({.root = config.mount.path, .program = "/proc/self/exe"}));
+  tree = pipeline::Tree::open({.root = config.mount.path, .program = "/proc/self/exe"});
   tools = std::make_unique<pipeline::Tools>(pipeline::Tools{.branches = branches,
                                                             .mover = *mover,
                                                             .streams = streams.get(),

@@ -60,13 +60,8 @@ struct Tree::Agent {
 Tree::Tree(Options options) : options_(std::move(options)) {}
 Tree::~Tree() = default;
 
-Result<std::unique_ptr<Tree>> Tree::open(Options options) {
-  std::unique_ptr<Tree> tree(new Tree(std::move(options)));
-  if (!tree->options_.program.empty()) {
-    MEDIAFS_ASSIGN(auto first, tree->take());  // shows early that agents can be started
-    tree->give_back(std::move(first));
-  }
-  return tree;
+std::unique_ptr<Tree> Tree::open(Options options) {
+  return std::unique_ptr<Tree>(new Tree(std::move(options)));
 }
 
 Result<std::unique_ptr<Tree::Agent>> Tree::take() {

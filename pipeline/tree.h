@@ -29,7 +29,7 @@ class Tree {
         program;  // started as `PROGRAM tree-agent` with its socket as descriptor 3; "": calls run in-process
     std::size_t agents = 8;
   };
-  static Result<std::unique_ptr<Tree>> open(Options options);
+  static std::unique_ptr<Tree> open(Options options);  // agents are started as calls need them
   ~Tree();
   Tree(const Tree&) = delete;
   Tree& operator=(const Tree&) = delete;

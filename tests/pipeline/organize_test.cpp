@@ -21,7 +21,7 @@ struct Organizing : tier::TierRig {
   }
   bool exists(const std::string& path) const { return stdfs::exists(local(path)); }
 
-  std::unique_ptr<Tree> tree = *Tree::open({.root = root + "/local", .program = ""});
+  std::unique_ptr<Tree> tree = Tree::open({.root = root + "/local", .program = ""});
   Tools tools{.branches = branches, .mover = mover, .tree = *tree, .mountpoint = root + "/local"};
   Result<Handler> handler = organize_stage(tools);
 };

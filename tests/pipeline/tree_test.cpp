@@ -30,24 +30,23 @@ TEST_CASE("agents carry out calls, several at a time, and errors come back with 
   REQUIRE_MESSAGE(program != nullptr, "MEDIAFS_TEST_PROGRAM names the mediafs program (ctest sets it)");
   Place place;
   auto tree = Tree::open({.root = place.root, .program = program, .agents = 3});
-  REQUIRE(tree);
   std::vector<std::jthread> threads;
   for (int t = 0; t < 6; t++) {
     threads.emplace_back([&, t] {
       for (int i = 0; i < 20; i++) {
         const std::string name = std::to_string(t) + "/" + std::to_string(i) + "\nodd \xff name";
-        CHECK((*tree)->write_file("tmp" + std::to_string(t), name));
-        CHECK((*tree)->rename("tmp" + std::to_string(t), name));
-        CHECK(*(*tree)->read_file(name) == name);
+        CHECK(tree->write_file("tmp" + std::to_string(t), name));
+        CHECK(tree->rename("tmp" + std::to_string(t), name));
+        CHECK(*tree->read_file(name) == name);
       }
     });
   }
   threads.clear();
-  CHECK((*tree)->stat("missing").err().code == ErrorCode::not_found);
-  REQUIRE((*tree)->write_file("a", "1"));
-  CHECK((*tree)->rename("a", "0/0\nodd \xff name").err().code == ErrorCode::exists);
-  CHECK((*tree)->stat("a")->size_bytes == 1);
-  CHECK((*tree)->unlink("a"));
+  CHECK(tree->stat("missing").err().code == ErrorCode::not_found);
+  REQUIRE(tree->write_file("a", "1"));
+  CHECK(tree->rename("a", "0/0\nodd \xff name").err().code == ErrorCode::exists);
+  CHECK(tree->stat("a")->size_bytes == 1);
+  CHECK(tree->unlink("a"));
 }
 
 TEST_CASE("packets that are not ours are refused") {
