@@ -44,6 +44,7 @@ Result<std::unique_ptr<Core>> Core::create(Options options) {
     core->share = std::make_unique<ShareBranch>(
         ShareBranch::Options{.path = share.path, .marker = share.marker, .timeout = share.timeout});
     core->share->wait_until_probed();
+    core->share_memory = std::make_unique<ShareMemory>(*core->share, *core->b.catalogue);
   }
   return core;
 }

@@ -20,6 +20,7 @@
 #include "fs/node_table.h"
 #include "fs/reply.h"
 #include "fs/share_branch.h"
+#include "fs/share_memory.h"
 #include "fs/tree.h"
 #include "tier/mover.h"
 #include "tier/stream.h"
@@ -102,6 +103,8 @@ class Core {
   Result<std::string> path_of(NodeId parent, const std::string& name) const;
   bool is_control(std::string_view path) const { return b.is_state(path); }
   bool share_usable() const { return share && share->usable(); }
+  // Whether the share has the path: asked before it is changed there. offline: it had, and does not answer.
+  Result<bool> on_share(const std::string& path, const May& may);
 
   // --- answers
   // The node of what stands at (parent, name), with one lookup for the kernel; the caller sends it or forgets it.
@@ -134,6 +137,7 @@ class Core {
   Fd local_root;
   dev_t local_device = 0;
   std::unique_ptr<ShareBranch> share;
+  std::unique_ptr<ShareMemory> share_memory;  // set where share is
   NodeTable nodes;
   HandleTable<FileHandle> files;
   HandleTable<DirHandle> dirs;
@@ -141,6 +145,7 @@ class Core {
 
  private:
   explicit Core(Options options);
+  Result<std::optional<std::vector<tree::Item>>> list_share(const std::string& path, const May& may);
   Pool* pool(Level level);
 
   template <class R, class T, class Done>

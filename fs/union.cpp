@@ -70,11 +70,51 @@ Result<Found> Core::resolve(const std::string& path, const May& may, Branch last
   }
   auto vault = resolve_vault(path);
   if (vault || vault.error().code != ErrorCode::not_found) return vault;
+  if (share && (share_error || !share_usable()) && path != share->marker()) {
+    MEDIAFS_ASSIGN(const auto remembered, share_memory->stat(path));
+    if (remembered) return Found{Branch::share, *remembered, {}};
+  }
   if (share_error) return std::move(*share_error);
   if (last == Branch::share && share) {
     return make_error(ErrorCode::offline, printable(path), "only the share has it, which does not answer");
   }
   return vault;
+}
+
+// Unset: the share has no such directory.
+Result<std::optional<std::vector<tree::Item>>> Core::list_share(const std::string& path, const May& may) {
+  using Items = std::vector<tree::Item>;
+  if (share->usable()) {
+    if (may.level == Level::now) return needs(Level::block);
+    auto items = share->call<Items>([path](int root) { return tree::list(root, path); }, may.stop);
+    if (items) {
+      if (path.empty()) std::erase_if(*items, [&](const tree::Item& i) { return i.name == share->marker(); });
+      share_memory->listed(path, *items);
+      return std::optional<Items>(std::move(*items));
+    }
+    if (absent(items.error())) return std::optional<Items>{};
+  }
+  MEDIAFS_ASSIGN(Items remembered, share_memory->list(path));
+  if (!remembered.empty()) return std::optional<Items>(std::move(remembered));
+  MEDIAFS_ASSIGN(const auto directory, share_memory->stat(path));
+  return directory && S_ISDIR(directory->st_mode) ? std::optional<Items>(std::move(remembered))
+                                                  : std::nullopt;
+}
+
+Result<bool> Core::on_share(const std::string& path, const May& may) {
+  if (!share || path == share->marker()) return false;
+  std::optional<Error> why;
+  if (share->usable()) {
+    if (may.level == Level::now) return needs(Level::block);
+    auto st = share->call<struct stat>([path](int root) { return tree::stat(root, path); }, may.stop);
+    if (st) return true;
+    if (absent(st.error())) return false;
+    why = std::move(st).error();
+  }
+  MEDIAFS_ASSIGN(const bool remembered, share_memory->has(path));
+  if (!remembered) return false;
+  if (why && why->code != ErrorCode::offline) return std::move(*why);
+  return make_error(ErrorCode::offline, printable(path), "the share has it too, and does not answer");
 }
 
 Result<std::vector<DirItem>> Core::list(const std::string& path, const May& may) {
@@ -95,14 +135,10 @@ Result<std::vector<DirItem>> Core::list(const std::string& path, const May& may)
   } else if (!absent(local.error())) {
     return std::move(local).error();
   }
-  if (share_usable()) {
-    if (may.level == Level::now) return needs(Level::block);
-    auto shared =
-        share->call<std::vector<tree::Item>>([path](int root) { return tree::list(root, path); }, may.stop);
+  if (share) {
+    MEDIAFS_ASSIGN(auto shared, list_share(path, may));
     if (shared) {
       there = true;
-      if (path.empty())
-        std::erase_if(*shared, [&](const tree::Item& i) { return i.name == share->marker(); });
       take(std::move(*shared), Branch::share);
     }
   }

@@ -127,6 +127,18 @@ struct VaultFile {  // an object that a listing shows
   std::string etag;
 };
 
+struct ShareEntry {  // as the share's server showed it
+  std::string name;
+  std::uint32_t mode = 0;  // with the type's bits
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::uint64_t size_bytes = 0;
+  WallNs mtime_ns = 0;
+  std::uint64_t inode = 0;
+  bool operator==(const ShareEntry&) const = default;
+  bool is_directory() const { return S_ISDIR(mode); }
+};
+
 class Catalogue {
  public:
   struct Options {
@@ -225,6 +237,14 @@ class Catalogue {
   // first. (Two files that took each other's names need a key in between: relocated() takes any.)
   Result<std::int64_t> key_owner(std::string_view key);
   Status forgotten(std::string_view key);  // the object is gone: the tombstone may go
+
+  // --- the share's entries as they were last seen, for the time in which it does not answer. No rows of the library.
+  Result<std::vector<ShareEntry>> share_entries(std::string_view dir);  // by name; empty if dir is unknown
+  Result<std::optional<ShareEntry>> share_entry(std::string_view path);
+  // All that a directory has now: what it had besides is forgotten, with all below it.
+  Status remember_share(std::string_view dir, std::vector<ShareEntry> entries);
+  Status forget_share(std::string_view path);  // and all below it
+  Status share_renamed(std::string_view from, std::string_view to);
 
   // --- small durable settings: "vault.listed", "pause.upload", …
   Result<std::string> setting(std::string_view name);  // "" if unset

@@ -36,7 +36,7 @@ struct Tx {
 };
 
 // --- schema.cpp
-inline constexpr int kSchemaVersion = 2;
+inline constexpr int kSchemaVersion = 3;
 Status migrate(sql::Connection& db, int to = kSchemaVersion);
 // Refuses what is newer than this program, is no catalogue, or (read-only) is older.
 Status check_schema(sql::Connection& db, bool read_only);

@@ -60,7 +60,16 @@ UPDATE node SET evict_at = (
     AND v.checksum = node.checksum);
 )sql";
 
-constexpr std::array<const char*, kSchemaVersion> kMigrations{kVersion1, kVersion2};
+// What the share showed when it was last listed.
+constexpr const char* kVersion3 = R"sql(
+CREATE TABLE share_entry (
+  dir BLOB NOT NULL, name BLOB NOT NULL, mode INTEGER NOT NULL, uid INTEGER NOT NULL, gid INTEGER NOT NULL,
+  size INTEGER NOT NULL, mtime INTEGER NOT NULL, inode INTEGER NOT NULL,
+  PRIMARY KEY (dir, name)
+) WITHOUT ROWID;
+)sql";
+
+constexpr std::array<const char*, kSchemaVersion> kMigrations{kVersion1, kVersion2, kVersion3};
 
 Result<std::int64_t> number(sql::Connection& db, std::string_view query) {
   MEDIAFS_ASSIGN(auto statement, db.prepare(query));
