@@ -1,7 +1,9 @@
 """The union: files that only the vault has, a share that merges in, control files, our own attributes."""
+import contextlib
 import errno
 import json
 import os
+import sqlite3
 import stat
 import threading
 import time
@@ -380,21 +382,84 @@ class Share(Case):
             os.unlink(M.on(self.path))
             self.assertEqual(f.read(100), b"on the share")
 
+    def remembered(self, path):
+        """Waits until the walk of the share has passed."""
+        deadline = time.time() + 10
+        while time.time() < deadline:
+            db = sqlite3.connect("file:%s/.mediafs/catalogue.db?mode=ro" % M.local, uri=True)
+            try:
+                row = db.execute("SELECT 1 FROM share_entry WHERE dir = ? AND name = ?",
+                                 (os.path.dirname(path).encode(), os.path.basename(path).encode())).fetchone()
+            finally:
+                db.close()
+            if row:
+                return
+            time.sleep(0.02)
+        self.fail("the share's %s is not remembered" % path)
+
+    @contextlib.contextmanager
+    def absent(self):
+        """The share without its marker; it is back, and used again, at the end."""
+        os.unlink(M.share + "/.here")
+        try:
+            errno_of(os.listdir, M.on(self.dir))  # what finds it absent
+            time.sleep(1.1)  # what the kernel remembers of it
+            yield
+        finally:
+            write(M.share + "/.here", b"")
+            probe = self.dir + "-probe"
+            write(M.share + "/" + probe, b"there")
+            deadline = time.time() + 10
+            while errno_of(read, M.on(probe)) != "ok" and time.time() < deadline:
+                time.sleep(0.05)
+
     def test_without_its_marker_it_is_absent(self):
         write(M.on(self.dir + "/beside"), b"local")
         self.assertEqual(read(M.on(self.path)), b"on the share")
-        os.unlink(M.share + "/.here")
-        try:
-            self.assertEqual(os.listdir(M.on(self.dir)), ["beside"])
+        os.listdir(M.on(self.dir))
+        self.remembered(self.path)
+        with self.absent():
             self.assertEqual(read(M.on(self.dir + "/beside")), b"local")
-            time.sleep(1.1)  # what the kernel remembers of it
-            self.assertIn(errno_of(read, M.on(self.path)), ("EHOSTUNREACH", "ENOENT"))
-        finally:
-            write(M.share + "/.here", b"")
-        deadline = time.time() + 10
-        while errno_of(read, M.on(self.path)) != "ok" and time.time() < deadline:
-            time.sleep(0.05)
+            self.assertEqual(errno_of(read, M.on(self.path)), "EHOSTUNREACH")
         self.assertEqual(read(M.on(self.path)), b"on the share")
+
+    def test_what_it_had_stays_listed_while_it_is_absent(self):
+        os.makedirs(M.share + "/" + self.dir + "/deep")
+        write(M.share + "/" + self.dir + "/deep/e1.mkv", b"episode")
+        os.utime(M.share + "/" + self.path, (1_600_000_000, 1_600_000_000))
+        os.listdir(M.on(self.dir))
+        os.listdir(M.on(self.dir + "/deep"))
+        self.remembered(self.path)
+        self.remembered(self.dir + "/deep/e1.mkv")
+        with self.absent():
+            self.assertEqual(sorted(os.listdir(M.on(self.dir))), ["deep", "film.mkv"])
+            self.assertEqual(os.listdir(M.on(self.dir + "/deep")), ["e1.mkv"])
+            st = os.stat(M.on(self.path))
+            self.assertEqual((st.st_size, st.st_mtime), (12, 1_600_000_000))
+            write(M.on(self.dir + "/deep/new"), b"made while it is away")
+            self.assertEqual(sorted(os.listdir(M.on(self.dir + "/deep"))), ["e1.mkv", "new"])
+
+    def test_what_it_has_is_not_removed_or_renamed_while_it_is_absent(self):
+        write(M.on(self.dir + "/mine"), b"local")
+        os.listdir(M.on(self.dir))
+        self.remembered(self.path)
+        with self.absent():
+            self.assertEqual(errno_of(os.unlink, M.on(self.path)), "EHOSTUNREACH")
+            self.assertEqual(errno_of(os.rename, M.on(self.path), M.on(self.path + "2")), "EHOSTUNREACH")
+            self.assertEqual(errno_of(os.rename, M.on(self.dir + "/mine"), M.on(self.path)), "EHOSTUNREACH")
+            self.assertEqual(errno_of(os.rename, M.on(self.dir), M.on(self.dir + "2")), "EHOSTUNREACH")
+            self.assertEqual(read(M.on(self.dir + "/mine")), b"local")
+        self.assertEqual(read(M.on(self.path)), b"on the share")
+
+    def test_what_was_removed_or_renamed_on_it_is_forgotten(self):
+        write(M.share + "/" + self.dir + "/other", b"x")
+        os.listdir(M.on(self.dir))
+        self.remembered(self.path)
+        self.remembered(self.dir + "/other")
+        os.unlink(M.on(self.dir + "/other"))
+        os.rename(M.on(self.path), M.on(self.dir + "/renamed.mkv"))
+        with self.absent():
+            self.assertEqual(os.listdir(M.on(self.dir)), ["renamed.mkv"])
 
 
 class Changes(Case):
