@@ -60,7 +60,10 @@ UPDATE node SET evict_at = (
     AND v.checksum = node.checksum);
 )sql";
 
-constexpr std::array<const char*, kSchemaVersion> kMigrations{kVersion1, kVersion2};
+// A vault copy whose object was found missing while no local copy was there.
+constexpr const char* kVersion3 = "ALTER TABLE copy ADD COLUMN lost INTEGER NOT NULL DEFAULT 0";
+
+constexpr std::array<const char*, kSchemaVersion> kMigrations{kVersion1, kVersion2, kVersion3};
 
 Result<std::int64_t> number(sql::Connection& db, std::string_view query) {
   MEDIAFS_ASSIGN(auto statement, db.prepare(query));
