@@ -132,6 +132,9 @@ def vault_troubles(case, s3):
     case.fails(case.fresh({"vault": {"url": "gopher://x"}}), "vault.url", status=2)
 
 
+NO_EVICTION = {"evict_below_free": "20M", "evict_until_free": "24M"}  # of its own, however full this disk is
+
+
 def write(daemon, name, text):
     with open(daemon.path(name), "w") as file:
         file.write(text)
@@ -153,7 +156,8 @@ def read_fails(daemon, name, number):
 def await_identity(case, daemon, identity):
     def reached():
         vault = daemon.ask("status")["vault"]
-        return vault if vault["identity"] == identity and (vault["state"] == "ok") == (identity == "ours") else None
+        state = "ok" if identity == "ours" else "unreachable"
+        return vault if (vault["identity"], vault["state"]) == (identity, state) else None
     return case.bench.wait_until(reached, 60, "the vault to be " + identity)
 
 
@@ -170,7 +174,6 @@ def fill(case, daemon):
 def nothing_is_believed(case, daemon, where):
     """The daemon met something else than its vault: the tree stays whole, and nothing is done."""
     vault = await_identity(case, daemon, "missing")
-    check_equal(vault["state"], "unreachable", "the vault's state")
     for word in (where, ".mediafs/vault-id", "--new-vault"):
         check(word in vault["error"], "%r is not in %r" % (word, vault["error"]))
         check(word in daemon.cli("tier", "--status"), "%r is not in tier --status" % word)
@@ -191,7 +194,7 @@ def unmounted_vault(case):
     """An empty directory stands where the vault's disk was; the disk comes back."""
     disk = case.bench.folder("unmounted")
     vault, away = disk + "/vault", disk + "/away"
-    daemon = case.fresh({"vault": {"url": "file://" + vault}})
+    daemon = case.fresh({"vault": {"url": "file://" + vault}, "local": NO_EVICTION})
     fill(case, daemon)
     os.rename(vault, away)
     os.mkdir(vault)
@@ -211,7 +214,7 @@ def new_vault(case):
     """The vault is gone for good: what is here goes to the new one, the rest is lost until somebody brings it."""
     disk = case.bench.folder("replaced")
     vault, away = disk + "/vault", disk + "/away"
-    daemon = case.fresh({"vault": {"url": "file://" + vault}})
+    daemon = case.fresh({"vault": {"url": "file://" + vault}, "local": NO_EVICTION})
     fill(case, daemon)
     os.rename(vault, away)
     os.mkdir(vault)
@@ -234,7 +237,7 @@ def wrong_bucket(case, s3):
     """vault.url names an empty bucket, and then one that does not exist, instead of the one that has the files."""
     for bucket in ("library-full", "library-empty"):
         s3.make_bucket(bucket)
-    daemon = case.fresh({"vault": s3.vault("library-full")})
+    daemon = case.fresh({"vault": s3.vault("library-full"), "local": NO_EVICTION})
     fill(case, daemon)
     daemon.config["vault"] = s3.vault("library-empty")
     daemon.write_config()
