@@ -104,7 +104,8 @@ Status GuardedVault::probe() {
   const SteadyTime began = std::chrono::steady_clock::now();
   auto state = identify();
   if (!state) {
-    settle(VaultState::unknown);
+    // One that asks us to slow down is still the one that it was.
+    if (state.err().code != ErrorCode::throttled) settle(VaultState::unknown);
     return std::move(state).error();
   }
   if (*state != VaultState::ours) {

@@ -166,6 +166,20 @@ TEST_CASE("vault identity: a lost file stays listed, says so, and is found again
   CHECK(rig.catalogue->totals()->lost.files == 0);
 }
 
+TEST_CASE("vault identity: other content under a lost file's path is the file's from then on") {
+  GuardedRig rig;
+  REQUIRE(rig.guard->probe());
+  rig.add_evicted("a.mkv", "film");
+  stdfs::remove(rig.object("a.mkv"));
+  CHECK(rig.mover.fetch("a.mkv", {}, {}).err().code == ErrorCode::io);
+  const Node before = rig.node("a.mkv");
+  std::ofstream(rig.object("a.mkv")) << "a longer film";
+  REQUIRE(rig.mover.fetch("a.mkv", {}, {}));
+  CHECK(TierRig::read(rig.local("a.mkv")) == "a longer film");
+  CHECK(rig.node("a.mkv").generation > before.generation);
+  CHECK_FALSE(rig.node("a.mkv").vault->lost);
+}
+
 TEST_CASE("vault identity: what takes a lost file's old key is not taken for it") {
   GuardedRig rig;
   REQUIRE(rig.guard->probe());
