@@ -14,6 +14,7 @@
 #include "common/fd.h"
 #include "common/path.h"
 #include "tier/mover.h"
+#include "tier/vault_identity.h"
 
 namespace mediafs::app {
 
@@ -139,6 +140,20 @@ void check_propagation(Findings& out, const Config& config) {
   }
 }
 
+// With what the catalogue knows, if there is one: the marker first, for a probe may make a directory that is missing.
+Status probe_own(const Config& config, tier::Vault& vault) {
+  const std::string file = config.local.state + "/catalogue.db";
+  std::string id;
+  if (access(file.c_str(), R_OK) == 0) {
+    auto catalogue = tier::Catalogue::open({.path = file, .read_only = true});
+    if (catalogue) id = (*catalogue)->setting(tier::kVaultId).value_or("");
+  }
+  if (id.empty()) return vault.probe();
+  MEDIAFS_ASSIGN(const auto state, tier::look_at_vault(vault, id));
+  MEDIAFS_TRY(vault.probe());
+  return state == tier::VaultState::ours ? Status() : Status(tier::not_our_vault(vault, state));
+}
+
 void check_vault(Findings& out, const Config& config) {
   if (config.vault.url.empty()) {
     out.push_back({Grade::warning, "no vault is configured",
@@ -151,7 +166,7 @@ void check_vault(Findings& out, const Config& config) {
     return;
   }
   auto vault = tier::open_vault(config, *credentials);
-  Status probed = vault ? (*vault)->probe() : Status(vault.err());
+  Status probed = vault ? probe_own(config, **vault) : Status(vault.err());
   if (probed) {
     out.push_back({Grade::ok, "the vault answers: " + (*vault)->describe(), ""});
   } else {

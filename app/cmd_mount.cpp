@@ -24,6 +24,7 @@ namespace {
 
 struct MountArguments {
   bool foreground = false;
+  bool new_vault = false;
   std::string local, share, vault, mountpoint;
 };
 
@@ -96,6 +97,10 @@ class StopSignals {
 int run(const Context& context, const MountArguments& args) {
   auto config = config_of(context, args);
   if (!config) return fail(context, config.err());
+  if (args.new_vault && config->vault.url.empty()) {
+    return fail(context,
+                make_error(ErrorCode::config, "--new-vault", "no vault is configured (set vault.url)"));
+  }
   auto credentials = load_credentials(*config, process_environment());
   if (!credentials) return fail(context, credentials.err());
   std::optional<Background> background;
@@ -109,7 +114,8 @@ int run(const Context& context, const MountArguments& args) {
       {.level = level_of(config->log.level), .file = args.foreground ? config->log.file : std::string()});
   StopSignals signals;
   const std::string mountpoint = config->mount.path;
-  auto daemon = Daemon::start({.config = std::move(*config), .credentials = std::move(*credentials)});
+  auto daemon = Daemon::start(
+      {.config = std::move(*config), .credentials = std::move(*credentials), .new_vault = args.new_vault});
   if (!daemon) return fail(context, daemon.err());
   signals.watch(**daemon);
   auto served = (*daemon)->serve([&] {
@@ -128,6 +134,8 @@ void add_mount(CLI::App& app, Context& context) {
   add_common(*command, context);
   auto args = std::make_shared<MountArguments>();
   command->add_flag("-f,--foreground", args->foreground, "stay in the foreground");
+  command->add_flag("--new-vault", args->new_vault,
+                    "once, after the vault was replaced: the one that is met becomes this library's");
   command->add_option("--local", args->local, "the local branch: a directory on the SSD");
   command->add_option("--share", args->share, "the share branch: a directory where a share is mounted");
   command->add_option("--vault", args->vault, "the vault's URL: file:///path or s3://bucket/prefix");

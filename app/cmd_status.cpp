@@ -35,6 +35,10 @@ void print_branches(const Json& j) {
            static_cast<unsigned long long>(vault.value("files", std::uint64_t{0})),
            bytes_at(vault, "bytes").c_str());
     if (vault["error"].is_string()) printf("         %s\n", vault["error"].get<std::string>().c_str());
+    if (vault["lost"].value("files", 0) > 0) {
+      printf("         LOST: %d files that the vault no longer has, and nobody else\n",
+             vault["lost"].value("files", 0));
+    }
   } else {
     printf("%-8s none is configured\n", "vault");
   }

@@ -41,6 +41,10 @@ int status(const Context& context) {
   if ((*j)["vault"].is_object()) {
     printf("%-10s %s (%s)\n", "vault", line_of((*j)["vault"]).c_str(),
            (*j)["vault"].value("state", "").c_str());
+    if ((*j)["vault"]["error"].is_string())
+      printf("%-10s %s\n", "", (*j)["vault"]["error"].get<std::string>().c_str());
+    if ((*j)["vault"]["lost"].value("files", 0) > 0)
+      printf("%-10s %s (mediafs tier where PATH)\n", "lost", line_of((*j)["vault"]["lost"]).c_str());
   }
   const Json& dirty = (*j)["dirty"];
   printf("%-10s %s", "dirty", line_of(dirty).c_str());

@@ -71,8 +71,8 @@ struct Daemon::Parts {
   Config config;
   Fd lock;
   tier::Branches branches;
-  std::unique_ptr<tier::Vault> vault;
   std::unique_ptr<tier::Catalogue> catalogue;
+  std::unique_ptr<tier::GuardedVault> vault;
   tier::Claims claims;
   std::unique_ptr<tier::Space> space;
   std::unique_ptr<tier::Streams> streams;
@@ -101,34 +101,44 @@ struct Daemon::Parts {
             .mover = mover.get(),
             .streams = streams.get(),
             .workers = workers.get(),
+            .guard = vault.get(),
             .vault_health = vault_health.get(),
             .watcher = watcher.get(),
             .mountpoint = config.mount.path,
             .started_ns = started_ns};
   }
 
-  Status open_tier(const Credentials& credentials);
+  Status open_tier(const Credentials& credentials, bool new_vault);
   Status open_pipeline();
   Status open_mount();
   Status open_control();
   void begin_work();
   void end_work();
   Status first_contact(const std::stop_token& stop);
+  pipeline::Handler when_ours(pipeline::Handler handler);
 };
 
-Status Daemon::Parts::open_tier(const Credentials& credentials) {
+Status Daemon::Parts::open_tier(const Credentials& credentials, bool new_vault) {
+  std::unique_ptr<tier::Vault> driver;
   if (!config.vault.url.empty()) {
-    MEDIAFS_ASSIGN(vault, tier::open_vault(config, credentials));
+    MEDIAFS_ASSIGN(driver, tier::open_vault(config, credentials));
   }
   branches.config = config;
-  branches.vault = vault.get();
   branches.claims = &claims;
   MEDIAFS_ASSIGN(catalogue, tier::Catalogue::open({.path = config.local.state + "/catalogue.db",
-                                                   .has_vault = vault != nullptr,
+                                                   .has_vault = driver != nullptr,
                                                    .on_job = [this](std::string_view stage) {
                                                      if (workers) workers->wake(stage);
                                                    }}));
   branches.catalogue = catalogue.get();
+  if (driver) {
+    vault = std::make_unique<tier::GuardedVault>(
+        std::move(driver), *catalogue,
+        tier::GuardedVault::Options{.accept_new = new_vault, .on_doubt = [this] {
+                                      if (vault_health) vault_health->look_now();
+                                    }});
+  }
+  branches.vault = vault.get();
   space = std::make_unique<tier::Space>(config.local, [this] {
     if (planner) planner->wake();
   });
@@ -148,8 +158,21 @@ Status Daemon::Parts::open_tier(const Credentials& credentials) {
 Status Daemon::Parts::first_contact(const std::stop_token& stop) {
   MEDIAFS_TRY(vault->collect_garbage());
   vault_met = true;
-  if (workers) workers->wake(tier::kStageUpload);
   return reconcile->import_vault(stop);
+}
+
+// What changes or believes the vault waits until it is there and ours. The vault itself refuses too; but a job that
+// waits quietly fills no log, and an eviction that never began says nothing about its file.
+pipeline::Handler Daemon::Parts::when_ours(pipeline::Handler handler) {
+  return [this, handler = std::move(handler)](const tier::Job& job, std::stop_token stop) -> Status {
+    if (vault && (!vault_met || vault->state() != tier::VaultState::ours)) {
+      return make_error(ErrorCode::busy, job.stage + " " + printable(job.path),
+                        vault_met || vault->state() != tier::VaultState::unknown
+                            ? "the vault does not answer, or is not ours (mediafs status says which)"
+                            : "the vault has not answered yet");
+    }
+    return handler(job, std::move(stop));
+  };
 }
 
 Status Daemon::Parts::open_pipeline() {
@@ -165,19 +188,14 @@ Status Daemon::Parts::open_pipeline() {
   MEDIAFS_ASSIGN(auto organize, pipeline::organize_stage(*tools));
   workers->add(std::string(pipeline::kStageOrganize), config.jobs.organize, std::move(organize));
   workers->add(std::string(tier::kStageChecksum), config.jobs.checksum, pipeline::checksum_stage(*tools));
-  workers->add(
-      std::string(tier::kStageUpload), config.jobs.upload,
-      [this, upload = pipeline::upload_stage(*tools)](const tier::Job& job, std::stop_token stop) -> Status {
-        if (vault && !vault_met) {
-          return make_error(ErrorCode::busy, "upload " + printable(job.path),
-                            "the vault has not answered yet");
-        }
-        return upload(job, std::move(stop));
-      });
-  workers->add(std::string(tier::kStageEvict), 4, pipeline::evict_stage(*tools));
-  workers->add(std::string(tier::kStageRelocate), 4, pipeline::relocate_stage(*tools));
-  workers->add(std::string(tier::kStageForget), 4, pipeline::forget_stage(*tools));
-  workers->add(std::string(tier::kStageRestat), 2, pipeline::restat_stage(*tools));
+  const auto add = [this](std::string_view stage, int count, pipeline::Handler handler) {
+    workers->add(std::string(stage), count, when_ours(std::move(handler)));
+  };
+  add(tier::kStageUpload, config.jobs.upload, pipeline::upload_stage(*tools));
+  add(tier::kStageEvict, 4, pipeline::evict_stage(*tools));
+  add(tier::kStageRelocate, 4, pipeline::relocate_stage(*tools));
+  add(tier::kStageForget, 4, pipeline::forget_stage(*tools));
+  add(tier::kStageRestat, 2, pipeline::restat_stage(*tools));
   workers->add(std::string(pipeline::kStageHook), 2, pipeline::hook_stage(*tools));
   workers->on_dead([this](const tier::Job& job) {
     if (job.stage == pipeline::kStageHook) return;
@@ -291,7 +309,7 @@ Result<std::unique_ptr<Daemon>> Daemon::start(DaemonOptions options) {
   MEDIAFS_TRY(mkdirs_at(parts->branches.local_root.get(), std::string(tier::kTempDir), 0700));
   MEDIAFS_ASSIGN(parts->lock, lock_state(config.local.state));
   MEDIAFS_TRY(mkdirs_at(parts->branches.local_root.get(), config.incoming.path, 0777));
-  MEDIAFS_TRY(parts->open_tier(options.credentials));
+  MEDIAFS_TRY(parts->open_tier(options.credentials, options.new_vault));
   MEDIAFS_TRY(parts->open_pipeline());
   MEDIAFS_TRY(parts->open_mount());
   MEDIAFS_TRY(parts->open_control());

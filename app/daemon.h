@@ -20,6 +20,7 @@ namespace mediafs::app {
 struct DaemonOptions {
   Config config;
   Credentials credentials;
+  bool new_vault = false;  // the vault that is met becomes this library's, whatever was known
 };
 
 class Daemon {

@@ -38,8 +38,10 @@ Json vault_json(const View& view) {
   if (view.branches.vault == nullptr) return nullptr;
   Json j = {{"vault", view.branches.vault->describe()},
             {"state", "unknown"},
+            {"identity", "unknown"},
             {"error", nullptr},
             {"since", nullptr}};
+  if (view.guard != nullptr) j["identity"] = tier::to_string(view.guard->state());
   if (view.vault_health == nullptr) return j;
   const Health health = view.vault_health->health();
   if (!health.known) return j;
@@ -156,7 +158,8 @@ Json node_json(const tier::Node& node) {
   if (node.vault) {
     const bool newest = node.vault->generation == node.generation;
     copies.push_back({{"branch", "vault"},
-                      {"state", !newest                ? "outdated"
+                      {"state", node.vault->lost       ? "lost"
+                                : !newest              ? "outdated"
                                 : node.vault->checksum ? "proven"
                                                        : "listed"},
                       {"since", time_json(node.vault->since_ns)},
@@ -190,7 +193,10 @@ Result<Json> status_report(const View& view) {
   Json local = {{"path", view.branches.config.local.path}, {"space", space_json(view)}};
   local.update(totals_json(totals.local));
   Json vault = vault_json(view);
-  if (vault.is_object()) vault.update(totals_json(totals.vault));
+  if (vault.is_object()) {
+    vault.update(totals_json(totals.vault));
+    vault["lost"] = totals_json(totals.lost);
+  }
   const std::string& share = view.branches.config.share.path;
   return Json{{"mountpoint", view.mountpoint},
               {"program_version", MEDIAFS_VERSION},
@@ -218,7 +224,10 @@ Result<Json> tier_report(const View& view) {
   Json local = totals_json(totals.local);
   local["space"] = space_json(view);
   Json vault = vault_json(view);
-  if (vault.is_object()) vault.update(totals_json(totals.vault));
+  if (vault.is_object()) {
+    vault.update(totals_json(totals.vault));
+    vault["lost"] = totals_json(totals.lost);
+  }
   return Json{{"local", std::move(local)},
               {"vault", std::move(vault)},
               {"dirty", std::move(dirty)},

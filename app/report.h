@@ -12,6 +12,7 @@
 #include "pipeline/workers.h"
 #include "tier/mover.h"
 #include "tier/stream.h"
+#include "tier/vault_identity.h"
 #include "watcher/watcher.h"
 
 namespace mediafs::app {
@@ -24,6 +25,7 @@ struct View {
   const tier::Mover* mover = nullptr;
   const tier::Streams* streams = nullptr;
   const pipeline::Workers* workers = nullptr;
+  const tier::GuardedVault* guard = nullptr;  // what branches.vault is, in a daemon
   const VaultHealth* vault_health = nullptr;
   const watcher::Watcher* watcher = nullptr;
   std::string mountpoint = {};

@@ -14,7 +14,7 @@ constexpr std::chrono::seconds kPatience{10};  // a probe that takes longer is o
 
 }  // namespace
 
-VaultHealth::VaultHealth(tier::Vault& vault, Clock& clock,
+VaultHealth::VaultHealth(tier::GuardedVault& vault, Clock& clock,
                          std::function<Status(std::stop_token)> first_contact)
     : vault_(vault), clock_(clock), first_contact_(std::move(first_contact)) {}
 VaultHealth::~VaultHealth() {
@@ -35,6 +35,12 @@ void VaultHealth::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
+void VaultHealth::look_now() {
+  MutexLock lock(mutex_);
+  asap_ = true;
+  changed_.notify_all();
+}
+
 Health VaultHealth::health() const {
   MutexLock lock(mutex_);
   Health health = health_;
@@ -49,9 +55,13 @@ Health VaultHealth::health() const {
 }
 
 void VaultHealth::note(const Status& status) {
+  const tier::VaultState state = vault_.state();
   MutexLock lock(mutex_);
   asked_ = SteadyTime::max();
-  const bool turned = !health_.known || health_.ok != status.has_value();
+  const bool other =
+      state != told_ && (state == tier::VaultState::missing || state == tier::VaultState::other);
+  const bool turned = !health_.known || health_.ok != status.has_value() || other;
+  told_ = state;
   health_.error = status ? "" : status.err().message();
   health_.ok = status.has_value();
   health_.known = true;
@@ -60,6 +70,8 @@ void VaultHealth::note(const Status& status) {
   lock.unlock();
   if (status) {
     log::info("the vault answers", {{"vault", vault_.describe()}});
+  } else if (other) {
+    log::error("the vault is not ours; what needs it waits", status.err());
   } else {
     log::warning("the vault does not answer; what needs it waits", status.err(),
                  {{"vault", vault_.describe()}});
@@ -88,9 +100,10 @@ void VaultHealth::run(const std::stop_token& stop) noexcept {
       note(status);
       const auto until = std::chrono::steady_clock::now() + (status ? kWhileOk : kWhileNot);
       MutexLock lock(mutex_);
-      while (!stopping_ && changed_.wait_until(mutex_, until)) {
+      while (!stopping_ && !asap_ && changed_.wait_until(mutex_, until)) {
       }
       if (stopping_) return;
+      asap_ = false;
     }
   } catch (const std::exception& e) {
     log::error("the vault's watch ended", {{"cause", e.what()}});

@@ -1,6 +1,6 @@
-// Whether the vault answers, for status: asked now and then, more often while it does not.
+// Whether the vault answers and is ours: asked now and then, more often while it does not or is not.
 // Threads:    start/stop on the owner's thread; the rest from any. The probe runs on a thread of its own.
-// Borrows:    Vault (outlives it).
+// Borrows:    GuardedVault (outlives it).
 #pragma once
 
 #include <functional>
@@ -9,7 +9,7 @@
 
 #include "common/clock.h"
 #include "common/sync.h"
-#include "tier/vault/vault.h"
+#include "tier/vault_identity.h"
 
 namespace mediafs::app {
 
@@ -23,19 +23,20 @@ struct Health {
 class VaultHealth {
  public:
   // `first_contact` runs once, when the vault answers for the first time, until it succeeds.
-  VaultHealth(tier::Vault& vault, Clock& clock, std::function<Status(std::stop_token)> first_contact);
+  VaultHealth(tier::GuardedVault& vault, Clock& clock, std::function<Status(std::stop_token)> first_contact);
   ~VaultHealth();
   VaultHealth(const VaultHealth&) = delete;
   VaultHealth& operator=(const VaultHealth&) = delete;
   void start();
   void stop();
+  void look_now() EXCLUDES(mutex_);  // does not wait for the answer
   Health health() const EXCLUDES(mutex_);
 
  private:
   void run(const std::stop_token& stop) noexcept;
   void note(const Status& status) EXCLUDES(mutex_);
 
-  tier::Vault& vault_;
+  tier::GuardedVault& vault_;
   Clock& clock_;
   std::function<Status(std::stop_token)> first_contact_;
   mutable Mutex mutex_;
@@ -44,6 +45,8 @@ class VaultHealth {
   SteadyTime asked_ GUARDED_BY(mutex_) = SteadyTime::max();  // when the probe under way began
   WallNs asked_ns_ GUARDED_BY(mutex_) = 0;
   bool stopping_ GUARDED_BY(mutex_) = false;
+  bool asap_ GUARDED_BY(mutex_) = false;
+  tier::VaultState told_ GUARDED_BY(mutex_) = tier::VaultState::unknown;  // what the log has last
   std::jthread thread_;
 };
 

@@ -32,7 +32,7 @@ Result<About> about(Core& core, NodeId node, const std::string& path, const May&
   }
   a.copies.local = a.found.branch == Branch::local;
   a.copies.share = a.found.branch == Branch::share;
-  a.copies.vault = a.row && a.row->vault;
+  a.copies.vault = a.row && a.row->vault && !a.row->vault->lost;
   if (!a.copies.local || !core.share_usable()) return a;
   if (may.level == Level::now) return needs(Level::block);
   a.copies.share =
@@ -74,6 +74,7 @@ std::string state_of(Core& core, const About& a) {
   auto moving = [&](std::string_view kind) {
     return core.mover != nullptr && core.mover->transfers().moving(kind, a.path);
   };
+  if (a.found.branch == Branch::vault && a.row && a.row->vault && a.row->vault->lost) return "lost";
   if (a.found.branch == Branch::vault) return moving("fetch") ? "fetching" : "vault-only";
   if (moving("upload")) return "uploading";
   return a.row && a.row->in_vault() ? "synced" : "dirty";

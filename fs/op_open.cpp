@@ -88,6 +88,11 @@ Result<std::optional<Opened>> open_vault(Core& core, NodeId node, const std::str
     return make_error(ErrorCode::offline, "open " + printable(path),
                       "its bytes are in a vault that is not configured");
   }
+  if (found.row->vault->lost && core.mover != nullptr) {
+    if (may.level < Level::vault) return needs(Level::vault);
+    MEDIAFS_TRY(core.mover->find_again(found.row->id));
+    return std::optional<Opened>{};
+  }
   Opened opened;
   opened.handle = std::make_shared<FileHandle>();
   opened.handle->branch = Branch::vault;

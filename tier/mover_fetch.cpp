@@ -75,7 +75,14 @@ Status apply_attributes(int fd, const Node& node) {
 // An object that only a listing has shown says more of itself at its first HEAD.
 Result<Node> Mover::refined(Node node) {
   if (node.vault->checksum) return node;
-  MEDIAFS_ASSIGN(auto head, b_.vault->head(node.vault->key));
+  auto asked = b_.vault->head(node.vault->key);
+  if (!asked && asked.err().code == ErrorCode::not_found && !node.local) {
+    MEDIAFS_TRY(find_again(node.id));
+    return make_error(ErrorCode::busy, "read " + printable(node.path),
+                      "its object moved just now (try again)");
+  }
+  if (!asked) return std::move(asked).error();
+  const ObjectInfo head = std::move(*asked);
   if (!head.meta_known) return node;
   VaultCopy copy = *node.vault;
   copy.size_bytes = head.size_bytes;
@@ -177,6 +184,12 @@ Status Mover::fetch(const std::string& path, const Progress& progress, std::stop
   if (!found->vault || !b_.vault) {
     return make_error(ErrorCode::not_found, "fetch " + printable(path), "no branch has its bytes");
   }
+  if (found->vault->lost) {
+    MEDIAFS_TRY(find_again(found->id));
+    MEDIAFS_ASSIGN(found, b_.catalogue->find(path));
+    if (!found || !found->vault || found->local)
+      return make_error(ErrorCode::busy, "fetch " + printable(path), "it changed just now (try again)");
+  }
   MEDIAFS_ASSIGN(const Node node, refined(std::move(*found)));
   const int root = b_.local_root.get();
   MEDIAFS_TRY(mkdirs_at(root, std::string(kTempDir), 0700));
@@ -185,7 +198,13 @@ Status Mover::fetch(const std::string& path, const Progress& progress, std::stop
                           std::to_string(next_temp_++));
   MEDIAFS_ASSIGN(auto fd,
                  open_at(root, temp.path(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-  MEDIAFS_ASSIGN(auto sums, download(node, fd.get(), progress, stop));
+  auto got = download(node, fd.get(), progress, stop);
+  if (!got && got.err().code == ErrorCode::not_found) {
+    MEDIAFS_TRY(find_again(node.id));
+    return make_error(ErrorCode::busy, "fetch " + printable(path), "its object moved just now (try again)");
+  }
+  if (!got) return std::move(got).error();
+  const Checksums sums = std::move(*got);
   if (sums.size_bytes != node.size_bytes || (node.checksum && sums.xxh128 != *node.checksum)) {
     return make_error(
         ErrorCode::corrupt, "fetch " + printable(path),

@@ -133,7 +133,7 @@ Status Mover::upload(std::int64_t id, std::int64_t generation, std::stop_token s
 
 Status Mover::relocate(std::int64_t id, std::stop_token stop) {
   MEDIAFS_ASSIGN(auto found, b_.catalogue->find(id));
-  if (!found || !found->vault || found->vault->key == found->path) return {};
+  if (!found || !found->vault || found->vault->lost || found->vault->key == found->path) return {};
   if (!found->in_vault() && found->local) return {};  // its upload puts it under the new key
   const std::string old_key = found->vault->key;
   const std::string new_key = found->path;
@@ -169,6 +169,38 @@ Status Mover::relocate(std::int64_t id, std::stop_token stop) {
   return {};
 }
 
+Status Mover::find_again(std::int64_t id) {
+  MEDIAFS_ASSIGN(const auto node, b_.catalogue->find(id));
+  if (!node || node->local || !node->vault) return {};
+  if (b_.vault == nullptr) {
+    return make_error(ErrorCode::offline, "read " + printable(node->path), "no vault is configured");
+  }
+  const std::string key = node->vault->lost ? node->path : node->vault->key;
+  MEDIAFS_ASSIGN(const std::int64_t owner, b_.catalogue->key_owner(key));
+  MEDIAFS_ASSIGN(const bool forgotten, b_.catalogue->is_tombstoned(key));
+  const bool foreign =
+      node->vault->lost && (forgotten || owner != 0);  // what stands there is not this file's
+  auto head = foreign ? Result<ObjectInfo>(make_error(ErrorCode::not_found, key)) : b_.vault->head(key);
+  if (head && !node->vault->lost) return {};
+  if (head) {
+    VaultCopy copy = copy_of(*head, *node, b_.clock->wall_ns());
+    copy.mtime_ns = head->meta.mtime_ns;
+    copy.checksum = head->meta.checksum;
+    log::info("a lost file is in the vault again", {{"path", printable(node->path)}});
+    return b_.catalogue->vault_found(id, copy);
+  }
+  if (head.err().code != ErrorCode::not_found) return std::move(head).error();
+  MEDIAFS_TRY(b_.catalogue->vault_lost(id, node->vault->key));
+  MEDIAFS_ASSIGN(const auto now, b_.catalogue->find(id));
+  if (!now || now->local || !now->vault || !now->vault->lost) return {};  // it moved just then
+  Error lost = make_error(ErrorCode::io, "read " + printable(node->path),
+                          "the vault has no " + printable(key) +
+                              " any more, and there is no other copy (put the object back under that key, or "
+                              "remove the file)");
+  log::error("a file is lost", lost, {{"vault", b_.vault->describe()}});
+  return lost;
+}
+
 Status Mover::forget(const std::string& key, std::stop_token) {
   MEDIAFS_TRY(check_path(key));
   MEDIAFS_ASSIGN(auto claim, b_.claims->claim(Claims::key_claim(key)));
@@ -182,12 +214,12 @@ Status Mover::forget(const std::string& key, std::stop_token) {
 
 Status Mover::restat(std::int64_t id, std::stop_token stop) {
   MEDIAFS_ASSIGN(auto found, b_.catalogue->find(id));
-  if (!found || !found->vault) return {};
+  if (!found || !found->vault || found->vault->lost) return {};
   if (!found->in_vault() && found->local) return {};  // its upload carries the attributes
   const std::string key = found->vault->key;
   MEDIAFS_ASSIGN(auto claim, b_.claims->claim(Claims::key_claim(key)));
   MEDIAFS_ASSIGN(found, b_.catalogue->find(id));
-  if (!found || !found->vault || found->vault->key != key) return {};
+  if (!found || !found->vault || found->vault->lost || found->vault->key != key) return {};
   MEDIAFS_ASSIGN(found, refined(std::move(*found)));
   ObjectMeta meta = meta_of(*found);
   meta.checksum = found->vault->checksum;

@@ -21,7 +21,6 @@ namespace {
 
 constexpr std::size_t kPage = 1000;
 constexpr std::chrono::minutes kAbandoned{10};
-constexpr std::string_view kListed = "vault.listed";
 
 using DirHandle = std::unique_ptr<DIR, int (*)(DIR*)>;
 
@@ -239,7 +238,7 @@ Result<ReconcileReport> Reconcile::scan(std::stop_token stop) {
 
 Status Reconcile::import_vault(std::stop_token stop) {
   if (!b_.vault) return {};
-  MEDIAFS_ASSIGN(auto listed, b_.catalogue->setting(kListed));
+  MEDIAFS_ASSIGN(auto listed, b_.catalogue->setting(kVaultListed));
   if (!listed.empty()) return {};
   Status failed;
   std::size_t found = 0;
@@ -262,7 +261,7 @@ Status Reconcile::import_vault(std::stop_token stop) {
       },
       stop));
   MEDIAFS_TRY(std::move(failed));
-  MEDIAFS_TRY(b_.catalogue->set_setting(kListed, "yes"));
+  MEDIAFS_TRY(b_.catalogue->set_setting(kVaultListed, "yes"));
   if (found > 0) log::info("the vault's listing is in the catalogue", {{"files", std::uint64_t(found)}});
   return {};
 }

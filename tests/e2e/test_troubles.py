@@ -1,11 +1,14 @@
 """What a user gets wrong, and what machines do: each a clear message that names what, which path and what to do, or a
 clean start where that is right."""
+import errno
 import os
+import shutil
 import signal
 import socket
 import subprocess
 
-from harness import check, check_equal, clean_environment, need_root, run
+import library
+from harness import check, check_equal, clean_environment, need_root, run, tail
 from daemon import binary
 
 
@@ -129,6 +132,132 @@ def vault_troubles(case, s3):
     case.fails(case.fresh({"vault": {"url": "gopher://x"}}), "vault.url", status=2)
 
 
+NO_EVICTION = {"evict_below_free": "20M", "evict_until_free": "24M"}  # of its own, however full this disk is
+
+
+def write(daemon, name, text):
+    with open(daemon.path(name), "w") as file:
+        file.write(text)
+
+
+def read(daemon, name):
+    with open(daemon.path(name)) as file:
+        return file.read()
+
+
+def read_fails(daemon, name, number):
+    try:
+        read(daemon, name)
+    except OSError as error:
+        return check_equal(error.errno, number, "errno of reading " + name)
+    check(False, name + " reads, though nobody has its bytes")
+
+
+def await_identity(case, daemon, identity):
+    def reached():
+        vault = daemon.ask("status")["vault"]
+        state = "ok" if identity == "ours" else "unreachable"
+        return vault if (vault["identity"], vault["state"]) == (identity, state) else None
+    return case.bench.wait_until(reached, 60, "the vault to be " + identity)
+
+
+def fill(case, daemon):
+    """One file that only the vault has, and one that is on both branches."""
+    daemon.start()
+    write(daemon, "far", "in the vault only")
+    write(daemon, "near", "on both")
+    case.bench.wait_until(daemon.jobs_done, 60, "the files to be in the vault")
+    daemon.cli("tier", "evict", daemon.path("far"))
+    daemon.stop()
+
+
+def nothing_is_believed(case, daemon, where):
+    """The daemon met something else than its vault: the tree stays whole, and nothing is done."""
+    vault = await_identity(case, daemon, "missing")
+    for word in (where, ".mediafs/vault-id", "--new-vault"):
+        check(word in vault["error"], "%r is not in %r" % (word, vault["error"]))
+        check(word in daemon.cli("tier", "--status"), "%r is not in tier --status" % word)
+        check(word in daemon.run("doctor", "-c", daemon.file).stdout, "%r is not in doctor" % word)
+    check("the vault is not ours" in tail(daemon.process.log, 1000), "the log does not say that the vault is not ours")
+    write(daemon, "new", "written meanwhile")
+    waits = lambda: [j for j in daemon.ask("jobs", "list")["jobs"] if j["stage"] == "upload" and j["path"] == "new" and j["state"] == "queued" and j["error"]]
+    job = case.bench.wait_until(waits, 60, "the upload to wait")[0]
+    check_equal(job["tries"], 0, "tries of the upload that waits")
+    check("far" in library.tree_files(daemon.mount), "a file that only the vault has is not listed")
+    check_equal(daemon.run("tier", "evict", daemon.path("near")).returncode, 1, "exit status of an eviction")
+    read_fails(daemon, "far", errno.EHOSTUNREACH)
+    check_equal(library.tree_files(daemon.mount), {"far", "near", "new"}, "the listing")
+    check_equal(daemon.xattr("far", "state"), "vault-only", "the state of a file that nobody can read now")
+
+
+def unmounted_vault(case):
+    """An empty directory stands where the vault's disk was; the disk comes back."""
+    disk = case.bench.folder("unmounted")
+    vault, away = disk + "/vault", disk + "/away"
+    daemon = case.fresh({"vault": {"url": "file://" + vault}, "local": NO_EVICTION})
+    fill(case, daemon)
+    os.rename(vault, away)
+    os.mkdir(vault)
+    daemon.start()
+    nothing_is_believed(case, daemon, vault)
+    check_equal(os.listdir(vault), [], "what was written to the directory that is not the vault")
+    os.rename(away, vault)
+    await_identity(case, daemon, "ours")
+    check_equal(read(daemon, "far"), "in the vault only", "a file after the disk came back")
+    case.bench.wait_until(daemon.jobs_done, 90, "the upload that waited")
+    with open(vault + "/new") as file:
+        check_equal(file.read(), "written meanwhile", "the object of the file that waited")
+    daemon.stop()
+
+
+def new_vault(case):
+    """The vault is gone for good: what is here goes to the new one, the rest is lost until somebody brings it."""
+    disk = case.bench.folder("replaced")
+    vault, away = disk + "/vault", disk + "/away"
+    daemon = case.fresh({"vault": {"url": "file://" + vault}, "local": NO_EVICTION})
+    fill(case, daemon)
+    os.rename(vault, away)
+    os.mkdir(vault)
+    daemon.cli("mount", "-c", daemon.file, "--new-vault")
+    await_identity(case, daemon, "ours")
+    case.bench.wait_until(lambda: os.path.exists(vault + "/near"), 60, "the local file to be uploaded to the new vault")
+    check_equal(library.tree_files(daemon.mount), {"far", "near"}, "the listing")
+    check_equal(daemon.xattr("far", "state"), "lost", "the state of what only the old vault had")
+    check_equal(daemon.ask("status")["vault"]["lost"]["files"], 1, "lost files in status")
+    read_fails(daemon, "far", errno.EIO)
+    shutil.copy(away + "/far", vault + "/far")
+    check_equal(read(daemon, "far"), "in the vault only", "a lost file that was brought to the new vault")
+    daemon.cli("unmount", "-c", daemon.file)
+    daemon.start()
+    await_identity(case, daemon, "ours")
+    daemon.stop()
+
+
+def wrong_bucket(case, s3):
+    """vault.url names an empty bucket, and then one that does not exist, instead of the one that has the files."""
+    for bucket in ("library-full", "library-empty"):
+        s3.make_bucket(bucket)
+    daemon = case.fresh({"vault": s3.vault("library-full"), "local": NO_EVICTION})
+    fill(case, daemon)
+    daemon.config["vault"] = s3.vault("library-empty")
+    daemon.write_config()
+    daemon.start()
+    nothing_is_believed(case, daemon, "library-empty")
+    check_equal(list(s3.objects("library-empty")), [], "objects in the wrong bucket")
+    daemon.stop()
+    daemon.config["vault"] = s3.vault("no-such-bucket")
+    daemon.write_config()
+    daemon.start()
+    check("no-such-bucket" in await_identity(case, daemon, "missing")["error"], "status does not name the missing bucket")
+    check_equal(library.tree_files(daemon.mount), {"far", "near", "new"}, "the listing without a bucket")
+    daemon.stop()
+    daemon.config["vault"] = s3.vault("library-full")
+    daemon.write_config()
+    daemon.start()
+    check_equal(read(daemon, "far"), "in the vault only", "a file from the right bucket")
+    daemon.stop()
+
+
 def no_daemon(case):
     daemon = case.fresh()
     for command in (["status"], ["tier", "--status"], ["jobs", "wait"], ["unmount"]):
@@ -163,13 +292,15 @@ def test(bench):
     binary()
     case = Case(bench)
     for part in (wrong_config, missing_directories, mount_points, second_daemon, stale_mount, no_fuse, no_daemon, ctrl_c,
-                 background):
+                 background, unmounted_vault, new_vault):
         print(part.__name__, flush=True)
         part(case)
     s3 = bench.radosgw()
     s3.make_bucket("library")
     print("vault_troubles", flush=True)
     vault_troubles(case, s3)
+    print("wrong_bucket", flush=True)
+    wrong_bucket(case, s3)
 
 
 if __name__ == "__main__":

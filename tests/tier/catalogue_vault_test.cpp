@@ -268,8 +268,10 @@ TEST_CASE_FIXTURE(CatalogueFixture, "an object that somebody deleted") {
   CHECK(has_job("upload", "a"));
   const Node gone = evicted("b", 12, 2);
   REQUIRE(cat().vault_lost(gone.id, "b"));
-  REQUIRE(node("b"));
-  CHECK_FALSE(node("b")->vault);
+  REQUIRE(node("b")->vault);  // its only copy that was: it stays listed
+  CHECK(node("b")->vault->lost);
+  CHECK_FALSE(node("b")->in_vault());
+  CHECK(cat().totals()->lost.files == 1);
   CHECK(cat().totals()->dirty.files == 1);
 }
 

@@ -67,6 +67,21 @@ TEST_CASE_TEMPLATE("vault: an object goes there and back", S, DRIVERS) {
   CHECK(list_all(*vault).empty());
 }
 
+TEST_CASE_TEMPLATE("vault: what must be new overwrites nothing", S, DRIVERS) {
+  MEDIAFS_SUBJECT(S, subject);
+  const auto vault = subject.open();
+  for (const std::string_view text : {"first", "second"}) {
+    const Source source(text);
+    PutSource what = source.put();
+    what.only_new = true;
+    const auto put = vault->put(".mediafs/marker", what, some_meta(), {});
+    if (text == "first") check_ok(put ? Status() : Status(put.err()));
+    if (text == "second") CHECK(code_of(put) == ErrorCode::exists);
+  }
+  CHECK(value_of(read_bytes(*vault, {".mediafs/marker", 0, 5, ""})) == "first");
+  CHECK(list_all(*vault).empty());
+}
+
 TEST_CASE_TEMPLATE("vault: names with hard bytes", S, DRIVERS) {
   MEDIAFS_SUBJECT(S, subject);
   const auto vault = subject.open();

@@ -60,6 +60,8 @@ struct VaultCopy {
   std::int64_t generation = 0;
   std::optional<Xxh128> checksum;  // unset: seen in a listing only, never read: not a proof
   WallNs since_ns = 0;
+  bool lost =
+      false;  // the object was not there when it was asked for; it is looked for under the file's path
 };
 
 struct Node {
@@ -81,7 +83,8 @@ struct Node {
   std::optional<VaultCopy> vault;
 
   bool in_vault() const {
-    return vault && vault->generation == generation && vault->checksum && checksum == vault->checksum;
+    return vault && !vault->lost && vault->generation == generation && vault->checksum &&
+           checksum == vault->checksum;
   }
   bool dirty() const { return kind == NodeKind::file && !(vault && vault->generation == generation); }
 };
@@ -108,8 +111,8 @@ struct BranchTotals {
   std::uint64_t bytes = 0;
 };
 struct Totals {
-  BranchTotals local, vault, dirty, pinned, evictable;
-  WallNs oldest_dirty_ns = 0;  // 0: nothing is dirty
+  BranchTotals local, vault, lost, dirty, pinned, evictable;  // vault: without what is lost
+  WallNs oldest_dirty_ns = 0;                                 // 0: nothing is dirty
 };
 
 enum class Adopted : std::uint8_t { unchanged, added, changed, renamed, recheck };
@@ -138,6 +141,8 @@ struct ShareEntry {  // as the share's server showed it
   bool operator==(const ShareEntry&) const = default;
   bool is_directory() const { return S_ISDIR(mode); }
 };
+inline constexpr std::string_view kVaultListed = "vault.listed";  // a setting: the vault's listing was taken
+inline constexpr std::string_view kVaultId = "vault.id";          // a setting: see tier/vault_identity.h
 
 class Catalogue {
  public:
@@ -224,10 +229,16 @@ class Catalogue {
   // relocate's outcome: the object stands under `copy.key` now; what it left at `old_key` is forgotten by a
   // job.
   Status relocated(std::int64_t id, const std::string& old_key, const VaultCopy& copy);
-  // The object is not there any more (it was deleted by somebody else): the copy goes, and an upload job
-  // follows if the local copy is there. Without one the row stays, without a copy: the loss is shown, not
-  // hidden.
+  // The object is not there any more (it was deleted by somebody else). With a local copy the vault's goes and
+  // an upload job follows. Without one the copy stays, marked lost: the file stays listed. REQUIRES: the vault
+  // was found to be ours after it had said so (vault_identity.h).
   Status vault_lost(std::int64_t id, const std::string& key);
+  // A lost file's object stands under its path again: found. Does nothing for a file that is not lost.
+  Status vault_found(std::int64_t id, const VaultCopy& copy);
+  // The vault is another one now: every vault copy counts as lost, and the next first contact lists the vault.
+  Status vault_replaced();
+  // Some keys (and sizes) that the vault should hold, the newest first.
+  Result<std::vector<VaultFile>> vault_sample(std::size_t limit);
   // Whether some row's newest vault copy stands (or will stand) under this key: asked before a key is
   // deleted. REQUIRES: the caller holds the key's claim (Claims::key_claim) until it has deleted and called
   // forgotten(), as whoever writes an object holds it until uploaded() or relocated() has returned.
@@ -246,7 +257,7 @@ class Catalogue {
   Status forget_share(std::string_view path);  // and all below it
   Status share_renamed(std::string_view from, std::string_view to);
 
-  // --- small durable settings: "vault.listed", "pause.upload", …
+  // --- small durable settings: kVaultListed, "pause.upload", …
   Result<std::string> setting(std::string_view name);  // "" if unset
   Status set_setting(std::string_view name, std::string_view value);
 

@@ -36,7 +36,7 @@ struct Tx {
 };
 
 // --- schema.cpp
-inline constexpr int kSchemaVersion = 3;
+inline constexpr int kSchemaVersion = 4;
 Status migrate(sql::Connection& db, int to = kSchemaVersion);
 // Refuses what is newer than this program, is no catalogue, or (read-only) is older.
 Status check_schema(sql::Connection& db, bool read_only);
@@ -92,8 +92,14 @@ Status forget_key(Tx& tx, std::string_view key);  // tombstone and job
 // The file's object stands under `key`: it belongs there, or a job moves it on.
 Status settle_key(Tx& tx, const Node& node, const std::string& key);
 Result<std::int64_t> key_owner(sql::Connection& db, std::string_view key,
-                               std::int64_t other_than);  // 0: none
+                               std::int64_t other_than);  // 0: none; a lost copy owns nothing
 Result<bool> key_in_use(sql::Connection& db, std::string_view key);
+
+// --- loss.cpp
+// Its object is gone. With a local copy the vault's goes and is made again; without, it stays, marked lost.
+Status take_loss(Tx& tx, Node node, const std::string& key);
+// An object stands under a lost file's path. REQUIRES: node.vault->lost, copy.key == node.path.
+Status take_found(Tx& tx, const Node& node, VaultCopy copy);
 
 // --- jobs.cpp
 Status enqueue(Tx& tx, const JobSpec& spec);

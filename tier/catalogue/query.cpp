@@ -89,8 +89,12 @@ Result<Totals> count_all(sql::Connection& db) {
                  count(db,
                        "SELECT count(*), coalesce(sum(l.size), 0) FROM copy l JOIN node n ON n.id = "
                        "l.node WHERE l.branch = 1 AND n.kind = 2"));
-  MEDIAFS_ASSIGN(totals.vault,
-                 count(db, "SELECT count(*), coalesce(sum(size), 0) FROM copy WHERE branch = 2"));
+  MEDIAFS_ASSIGN(
+      totals.vault,
+      count(db, "SELECT count(*), coalesce(sum(size), 0) FROM copy WHERE branch = 2 AND lost = 0"));
+  MEDIAFS_ASSIGN(
+      totals.lost,
+      count(db, "SELECT count(*), coalesce(sum(size), 0) FROM copy WHERE branch = 2 AND lost <> 0"));
   MEDIAFS_ASSIGN(
       totals.dirty,
       count(db,

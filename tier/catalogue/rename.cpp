@@ -15,7 +15,7 @@ namespace {
 
 // Something may have been written under the file's path that its row doesn't show.
 Result<bool> put_under_way(Tx& tx, const Node& node) {
-  if (node.vault && node.vault->key != node.path) return true;
+  if (node.vault && !node.vault->lost && node.vault->key != node.path) return true;
   MEDIAFS_ASSIGN(const bool upload, outstanding(tx.db, kStageUpload, node.id));
   return upload && !node.vault;
 }
@@ -23,7 +23,7 @@ Result<bool> put_under_way(Tx& tx, const Node& node) {
 Status follow_file(Tx& tx, const Node& node, const std::string& to) {
   MEDIAFS_ASSIGN(const bool under_way, put_under_way(tx, node));
   if (under_way) MEDIAFS_TRY(forget_key(tx, node.path));
-  if (!node.vault) return {};
+  if (!node.vault || node.vault->lost) return {};
   if (node.vault->key == to) return delete_tombstone(tx, to);  // renamed back before the object had moved
   MEDIAFS_TRY(put_tombstone(tx, node.vault->key));
   Node moved = node;

@@ -60,8 +60,11 @@ UPDATE node SET evict_at = (
     AND v.checksum = node.checksum);
 )sql";
 
+// A vault copy whose object was found missing while no local copy was there.
+constexpr const char* kVersion3 = "ALTER TABLE copy ADD COLUMN lost INTEGER NOT NULL DEFAULT 0";
+
 // What the share showed when it was last listed.
-constexpr const char* kVersion3 = R"sql(
+constexpr const char* kVersion4 = R"sql(
 CREATE TABLE share_entry (
   dir BLOB NOT NULL, name BLOB NOT NULL, mode INTEGER NOT NULL, uid INTEGER NOT NULL, gid INTEGER NOT NULL,
   size INTEGER NOT NULL, mtime INTEGER NOT NULL, inode INTEGER NOT NULL,
@@ -69,7 +72,7 @@ CREATE TABLE share_entry (
 ) WITHOUT ROWID;
 )sql";
 
-constexpr std::array<const char*, kSchemaVersion> kMigrations{kVersion1, kVersion2, kVersion3};
+constexpr std::array<const char*, kSchemaVersion> kMigrations{kVersion1, kVersion2, kVersion3, kVersion4};
 
 Result<std::int64_t> number(sql::Connection& db, std::string_view query) {
   MEDIAFS_ASSIGN(auto statement, db.prepare(query));

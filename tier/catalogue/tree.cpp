@@ -10,7 +10,7 @@ namespace {
 constexpr const char* kNodeSql =
     "SELECT n.id, n.kind, n.generation, n.size, n.mtime, n.mode, n.uid, n.gid, n.inode, n.checksum, n.sha1, "
     "n.last_open, n.pinned, l.generation, l.size, l.mtime, l.ctime, l.device, l.inode, l.since, "
-    "v.key, v.size, v.mtime, v.etag, v.generation, v.checksum, v.since "
+    "v.key, v.size, v.mtime, v.etag, v.generation, v.checksum, v.since, v.lost "
     "FROM node n LEFT JOIN copy l ON l.node = n.id AND l.branch = 1 "
     "LEFT JOIN copy v ON v.node = n.id AND v.branch = 2 WHERE n.id = ?";
 
@@ -43,6 +43,7 @@ VaultCopy vault_columns(const sql::Statement& row, int c) {
   copy.generation = row.integer(c + 4);
   copy.checksum = checksum_column(row, c + 5);
   copy.since_ns = row.integer(c + 6);
+  copy.lost = row.integer(c + 7) != 0;
   return copy;
 }
 
@@ -241,6 +242,11 @@ Status put_local(Tx& tx, std::int64_t id, const Fingerprint& fingerprint, std::i
   put.bind(6, static_cast<std::int64_t>(fingerprint.device))
       .bind(7, static_cast<std::int64_t>(fingerprint.inode));
   MEDIAFS_TRY(put.bind(8, tx.now_ns).run());
+  {  // the bytes are here again: what was lost is no longer
+    MEDIAFS_ASSIGN(auto remove,
+                   tx.db.prepare("DELETE FROM copy WHERE node = ? AND branch = 2 AND lost <> 0"));
+    MEDIAFS_TRY(remove.bind(1, id).run());
+  }
   return refresh_evictable(tx, id);
 }
 
@@ -248,10 +254,11 @@ Status put_vault(Tx& tx, std::int64_t id, const VaultCopy& copy, std::int64_t ge
   {
     MEDIAFS_ASSIGN(
         auto put,
-        tx.db.prepare("INSERT INTO copy (node, branch, generation, size, mtime, key, etag, checksum, since) "
-                      "VALUES (?1, 2, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (node, branch) DO UPDATE SET "
-                      "since = CASE WHEN generation = ?2 AND checksum IS ?7 THEN since ELSE ?8 END, "
-                      "generation = ?2, size = ?3, mtime = ?4, key = ?5, etag = ?6, checksum = ?7"));
+        tx.db.prepare(
+            "INSERT INTO copy (node, branch, generation, size, mtime, key, etag, checksum, since) "
+            "VALUES (?1, 2, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (node, branch) DO UPDATE SET "
+            "since = CASE WHEN generation = ?2 AND checksum IS ?7 THEN since ELSE ?8 END, "
+            "generation = ?2, size = ?3, mtime = ?4, key = ?5, etag = ?6, checksum = ?7, lost = 0"));
     put.bind(1, id)
         .bind(2, generation)
         .bind(3, static_cast<std::int64_t>(copy.size_bytes))

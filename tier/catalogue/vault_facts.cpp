@@ -28,8 +28,9 @@ Status forget_key(Tx& tx, std::string_view key) {
 }
 
 Result<std::int64_t> key_owner(sql::Connection& db, std::string_view key, std::int64_t other_than) {
-  MEDIAFS_ASSIGN(auto query,
-                 db.prepare("SELECT node FROM copy WHERE branch = 2 AND key = ? AND node <> ? LIMIT 1"));
+  MEDIAFS_ASSIGN(
+      auto query,
+      db.prepare("SELECT node FROM copy WHERE branch = 2 AND key = ? AND node <> ? AND lost = 0 LIMIT 1"));
   query.bind_bytes(1, key).bind(2, other_than);
   MEDIAFS_ASSIGN(const bool row, query.step());
   return row ? query.integer(0) : 0;
@@ -95,16 +96,6 @@ Status take_upload(Tx& tx, Node node, std::int64_t generation, VaultCopy copy) {
   return tx.has_vault ? enqueue_for(tx, kStageUpload, node) : Status{};
 }
 
-// Without a local copy the row stays, though nobody has its bytes: a loss is to be seen.
-Status take_loss(Tx& tx, Node node, const std::string& key) {
-  if (!node.vault || node.vault->key != key) return {};
-  MEDIAFS_TRY(delete_copy(tx, node.id, kVaultBranch));
-  node.vault.reset();
-  if (!node.local) return {};
-  if (!node.checksum) return enqueue_for(tx, kStageChecksum, node);
-  return tx.has_vault ? enqueue_for(tx, kStageUpload, node) : Status{};
-}
-
 Status take_relocated(Tx& tx, Node node, const std::string& old_key, VaultCopy copy) {
   const bool moved_on = node.vault && node.vault->key != old_key && node.vault->key != copy.key;
   if (moved_on) {  // an upload to a third key came first: it is newer than what was moved
@@ -159,9 +150,10 @@ VaultCopy unread_copy(const VaultFile& file) {
 // forgets it. What it is, nobody has read: the next upload overwrites it, or a HEAD finds that it is the
 // very same.
 Status import_known(Tx& tx, const Node& node, const VaultFile& file) {
-  if (node.vault) return {};
+  if (node.vault && !node.vault->lost) return {};
   MEDIAFS_ASSIGN(const bool deleted, tombstoned(tx.db, file.key));
   if (deleted) return {};
+  if (node.vault) return take_found(tx, node, unread_copy(file));
   return put_vault(tx, node.id, unread_copy(file), kUnproven);
 }
 
@@ -224,13 +216,6 @@ Status Catalogue::relocated(std::int64_t id, const std::string& old_key, const V
         return rows::forget_unowned(tx, copy.key);
       },
       true);
-}
-
-Status Catalogue::vault_lost(std::int64_t id, const std::string& key) {
-  return impl_->write([&](Tx& tx) -> Status {
-    MEDIAFS_ASSIGN(auto node, rows::load(tx.db, id));
-    return node ? rows::take_loss(tx, std::move(*node), key) : Status{};
-  });
 }
 
 Status Catalogue::refine_vault(std::int64_t id, const VaultCopy& copy, std::uint32_t mode, std::uint32_t uid,

@@ -67,7 +67,7 @@ class DirVault final : public Vault {
                     const std::function<bool(std::span<const std::byte>)>& on_bytes,
                     const std::atomic<bool>& cancelled_flag);
   Result<ObjectInfo> publish(int root, const std::string& key, dir::TempFile& temp, std::uint64_t size_bytes,
-                             const ObjectMeta& meta);
+                             const ObjectMeta& meta, bool only_new = false);
 
   dir::DirRoot root_;
   RateLimit limit_;
@@ -110,9 +110,9 @@ Result<Xxh128> DirVault::send(const std::string& key, const PutSource& source, i
 }
 
 Result<ObjectInfo> DirVault::publish(int root, const std::string& key, dir::TempFile& temp,
-                                     std::uint64_t size_bytes, const ObjectMeta& meta) {
+                                     std::uint64_t size_bytes, const ObjectMeta& meta, bool only_new) {
   MEDIAFS_TRY(dir::apply_meta(temp.fd(), meta));
-  MEDIAFS_TRY(temp.publish(root, key));
+  MEDIAFS_TRY(temp.publish(root, key, only_new));
   MEDIAFS_ASSIGN(const auto st, stat_fd(temp.fd()));
   if (static_cast<std::uint64_t>(st.st_size) != size_bytes) {
     return make_error(
@@ -135,7 +135,8 @@ Result<PutResult> DirVault::put(const std::string& key, const PutSource& source,
   }
   ObjectMeta complete = meta;
   complete.checksum = sent;
-  MEDIAFS_ASSIGN(ObjectInfo info, publish(root.get(), key, temp, source.size_bytes, complete));
+  MEDIAFS_ASSIGN(ObjectInfo info,
+                 publish(root.get(), key, temp, source.size_bytes, complete, source.only_new));
   return PutResult{std::move(info), sent};
 }
 

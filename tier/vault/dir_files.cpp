@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -302,14 +303,17 @@ TempFile::~TempFile() {
   if (!name_.empty()) ::unlinkat(dir_.get(), name_.c_str(), 0);
 }
 
-Status TempFile::publish(int root, const std::string& key) {
+Status TempFile::publish(int root, const std::string& key, bool only_new) {
   if (auto synced = sync_fd(fd_.get()); !synced) return from_mount(std::move(synced).error());
   const std::string folder(parent_path(key));
   const std::string name(base_name(key));
   bool made = false;
   for (int attempt = 0;; ++attempt) {
     MEDIAFS_ASSIGN(const Fd parent, open_dir(root, folder, true, &made));
-    const int rc = ::renameat(dir_.get(), name_.c_str(), parent.get(), name.c_str());
+    int rc =
+        ::renameat2(dir_.get(), name_.c_str(), parent.get(), name.c_str(), only_new ? RENAME_NOREPLACE : 0);
+    if (rc != 0 && only_new && errno == EINVAL)  // a filesystem that can't refuse
+      rc = ::renameat(dir_.get(), name_.c_str(), parent.get(), name.c_str());
     const int saved = errno;
     // A remove() beside us may have taken the empty folder away between the two calls.
     if (rc != 0 && saved == ENOENT && attempt < 16) continue;

@@ -62,8 +62,8 @@ class TempFile {
   TempFile& operator=(TempFile&&) = delete;
   ~TempFile();
   int fd() const { return fd_.get(); }
-  // fsync, rename to `key` below `root` (folders are made), fsync of the folder.
-  Status publish(int root, const std::string& key);
+  // fsync, rename to `key` below `root` (folders are made), fsync of the folder. `exists` if only_new and it is taken.
+  Status publish(int root, const std::string& key, bool only_new = false);
 
  private:
   TempFile() = default;

@@ -185,10 +185,20 @@ Result<PutResult> S3Vault::put_single(const std::string& key, const PutSource& s
   call.key = key;
   call.headers = meta_headers(meta);
   call.headers.emplace_back("content-type", content_type(key));
+  if (source.only_new) call.headers.emplace_back("if-none-match", "*");
   call.file = &body;
   call.stop = stop;
   call.what = what;
-  MEDIAFS_ASSIGN(const http::Response response, client_.call(call));
+  auto answer = client_.call(call);
+  if (!answer && source.only_new && answer.error().code == ErrorCode::changed &&
+      answer.error().cause.starts_with("HTTP 412"))
+    return make_error(ErrorCode::exists, what, "something stands there already");
+  if (!answer && source.only_new && answer.error().code == ErrorCode::unsupported) {
+    call.headers.pop_back();  // a server without conditional writes
+    answer = client_.call(call);
+  }
+  if (!answer) return std::move(answer).error();
+  const http::Response response = std::move(*answer);
 
   ObjectInfo info{.key = key,
                   .size_bytes = source.size_bytes,
