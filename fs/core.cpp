@@ -2,6 +2,9 @@
 
 #include <fcntl.h>
 
+#include "common/path.h"
+#include "fs/replacing.h"
+
 namespace mediafs::fs {
 namespace {
 
@@ -46,6 +49,7 @@ Result<std::unique_ptr<Core>> Core::create(Options options) {
     core->share->wait_until_probed();
     core->share_memory = std::make_unique<ShareMemory>(*core->share, *core->b.catalogue);
   }
+  finish_replacings(*core);
   return core;
 }
 
@@ -84,6 +88,26 @@ Result<tier::Claims::Claim> Core::claim(std::vector<std::string> paths, const Ma
   auto claimed = b.claims->claim(std::move(paths), std::chrono::milliseconds(0));
   if (!claimed && claimed.error().code == ErrorCode::busy) return needs(Level::block);
   return claimed;
+}
+
+Result<Core::Claimed> Core::claim_names(const std::vector<NodeTable::Name>& names, const May& may) {
+  const auto paths_now = [&]() -> Result<std::vector<std::string>> {
+    std::vector<std::string> paths;
+    for (const NodeTable::Name& name : names) {
+      MEDIAFS_ASSIGN(paths.emplace_back(), path_of(name.parent, name.name));
+    }
+    return paths;
+  };
+  constexpr int kMostRenames = 100;
+  MEDIAFS_ASSIGN(std::vector<std::string> paths, paths_now());
+  for (int turn = 0; turn < kMostRenames; ++turn) {
+    MEDIAFS_ASSIGN(auto held, claim(paths, may));
+    MEDIAFS_ASSIGN(std::vector<std::string> now, paths_now());
+    if (now == paths) return Claimed{std::move(paths), std::move(held)};
+    paths = std::move(now);  // somebody renamed a directory above meanwhile
+  }
+  return make_error(ErrorCode::busy, paths.empty() ? std::string() : printable(paths.front()),
+                    "the directories above it are being renamed (try again)");
 }
 
 Result<std::string> Core::path_of(NodeId node) const {

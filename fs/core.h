@@ -99,6 +99,27 @@ class Core {
   // Brings a vault-only file to the SSD.
   Status fetch(const std::string& path, const May& may);
   Result<tier::Claims::Claim> claim(std::vector<std::string> paths, const May& may);
+  // The names' paths, claimed: until the claim goes no directory above them gets another name. Whatever makes, moves or
+  // removes a name changes the disk and the node table under one claim.
+  struct Claimed {
+    std::vector<std::string> paths;
+    tier::Claims::Claim claim;
+  };
+  Result<Claimed> claim_names(const std::vector<NodeTable::Name>& names, const May& may);
+  // `act` on the path that `path_now` answers; once more where nothing was found there because a directory above was
+  // being renamed: who holds the claim has finished with it when this one gets it.
+  template <class PathNow, class Act>
+  auto steadily(PathNow path_now, const May& may, Act act) -> decltype(act(std::string())) {
+    constexpr int kMostRenames = 100;
+    for (int turn = 1;; ++turn) {
+      const std::uint64_t before = nodes.renames();
+      MEDIAFS_ASSIGN(const std::string path, path_now());
+      auto result = act(path);
+      if (result || result.error().code != ErrorCode::not_found || turn == kMostRenames) return result;
+      MEDIAFS_ASSIGN(const auto settled, claim({path}, may));
+      if (nodes.renames() == before) return result;  // not the path: there and back again is the same one
+    }
+  }
   Result<std::string> path_of(NodeId node) const;  // stale: it has no name any more
   Result<std::string> path_of(NodeId parent, const std::string& name) const;
   bool is_control(std::string_view path) const { return b.is_state(path); }

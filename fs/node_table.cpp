@@ -220,6 +220,7 @@ void NodeTable::remove_name(NodeId parent, std::string_view name, bool last_link
 
 void NodeTable::rename(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name) {
   MutexLock lock(mutex_);
+  renames_.fetch_add(1, std::memory_order_release);
   auto moving = names_.find(NameRef{parent, name});
   auto target = names_.find(NameRef{new_parent, new_name});
   if (moving != names_.end() && target != names_.end() && moving->second == target->second) return;
@@ -243,6 +244,7 @@ void NodeTable::rename(NodeId parent, std::string_view name, NodeId new_parent, 
 
 void NodeTable::exchange(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name) {
   MutexLock lock(mutex_);
+  renames_.fetch_add(1, std::memory_order_release);
   auto one = names_.find(NameRef{parent, name});
   auto other = names_.find(NameRef{new_parent, new_name});
   if (one == names_.end() || other == names_.end()) {

@@ -8,6 +8,7 @@
 
 #include <sys/stat.h>
 
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -56,6 +57,7 @@ class NodeTable {
   std::uint64_t shown_inode(NodeId id) const EXCLUDES(mutex_);  // 0: unknown
   Branch branch(NodeId id) const EXCLUDES(mutex_);
   std::size_t size() const EXCLUDES(mutex_);
+  std::uint64_t renames() const noexcept { return renames_.load(std::memory_order_acquire); }
 
   // link, unlink and rename, after the disk did them. A name that the table doesn't know is no error.
   void add_name(NodeId id, NodeId parent, std::string_view name) EXCLUDES(mutex_);
@@ -127,6 +129,7 @@ class NodeTable {
   void drop_unused(NodeId id) REQUIRES(mutex_);
   bool build_path(NodeId id, std::string& path) const REQUIRES(mutex_);
 
+  std::atomic<std::uint64_t> renames_{0};  // rename() and exchange() so far
   mutable Mutex mutex_;
   std::unordered_map<NodeId, Node> nodes_ GUARDED_BY(mutex_);
   std::unordered_map<NameKey, NodeId, NameHash, NameEqual> names_ GUARDED_BY(mutex_);

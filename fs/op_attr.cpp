@@ -46,6 +46,7 @@ Status resize_vault(Core& core, const std::string& path, const Found& found, std
   if (size_bytes == static_cast<std::uint64_t>(found.st.st_size)) return {};
   if (size_bytes != 0) return core.fetch(path, may);
   MEDIAFS_ASSIGN(auto claim, core.claim({path}, may));
+  if (auto still = core.resolve_vault(path); !still) return std::move(still).error();  // renamed just now
   MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(path)), may));
   auto made = tree::create_file(core.local_root.get(), path, O_WRONLY, found.st.st_mode & 07777);
   if (!made && made.error().code != ErrorCode::exists) return std::move(made).error();

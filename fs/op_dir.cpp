@@ -150,6 +150,8 @@ void op_fsyncdir(Core& core, StatusReply reply, NodeId node) {
     if (dir) {
       if (auto synced = sync_fd(dir->get()); !synced) return reply.fail(synced.error());
     }
+    // What was renamed or removed in it stays so, in the vault too.
+    if (auto kept = core.b.catalogue->sync(); !kept) return reply.fail(kept.error());
   }
   reply.ok();
 }

@@ -1,4 +1,6 @@
 // Symbolic and hard links.
+#include <cerrno>
+
 #include "common/path.h"
 #include "fs/ops.h"
 
@@ -7,7 +9,8 @@ namespace mediafs::fs {
 void op_symlink(Core& core, EntryReply reply, std::string target, NodeId parent, std::string name) {
   auto body = [&core, target, parent, name,
                caller = reply.caller()](const May& may) -> Result<fuse_entry_param> {
-    MEDIAFS_ASSIGN(const std::string path, core.path_of(parent, name));
+    MEDIAFS_ASSIGN(const auto claimed, core.claim_names({{parent, name}}, may));
+    const std::string& path = claimed.paths.front();
     if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
     MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(path)), may));
     MEDIAFS_TRY(tree::make_symlink(core.local_root.get(), path, target));
@@ -30,20 +33,36 @@ void op_readlink(Core& core, LinkReply reply, NodeId node) {
              [](LinkReply& r, const std::string& text) { r.target(text); });
 }
 
+namespace {
+
+Status link_claimed(Core& core, const std::string& from, const std::string& to, const May& may) {
+  if (core.is_control(to)) return make_error(ErrorCode::read_only, printable(to));
+  MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(to)), may));
+  return tree::link(core.local_root.get(), from, to);
+}
+
+}  // namespace
+
 void op_link(Core& core, EntryReply reply, NodeId node, NodeId parent, std::string name) {
   auto body = [&core, node, parent, name](const May& may) -> Result<fuse_entry_param> {
-    MEDIAFS_ASSIGN(const std::string from, core.path_of(node));
-    MEDIAFS_ASSIGN(const std::string to, core.path_of(parent, name));
-    if (core.is_control(from) || core.is_control(to)) return make_error(ErrorCode::read_only, printable(to));
-    MEDIAFS_ASSIGN(Found found, core.resolve(from, may, core.nodes.branch(node)));
-    if (found.branch == Branch::share) return errno_error(EXDEV, "link " + printable(from));
-    if (found.branch == Branch::vault) MEDIAFS_TRY(core.fetch(from, may));
-    MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(to)), may));
-    // Not while it is evicted, which the second link would make pointless, or renamed.
-    MEDIAFS_ASSIGN(auto claim, core.claim({from, to}, may));
-    MEDIAFS_TRY(tree::link(core.local_root.get(), from, to));
-    core.nodes.add_name(node, parent, name);
-    return core.new_entry(parent, name, to);
+    constexpr int kMostTurns = 10;
+    for (int turn = 0; turn < kMostTurns; ++turn) {
+      const auto source = core.nodes.name(node);
+      if (!source) return make_error(ErrorCode::not_found, "link of a removed file");
+      MEDIAFS_ASSIGN(const std::string path, core.path_of(source->parent, source->name));
+      if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
+      MEDIAFS_ASSIGN(const Found seen, core.resolve(path, may, core.nodes.branch(node)));
+      if (seen.branch == Branch::share) return errno_error(EXDEV, "link " + printable(path));
+      if (seen.branch == Branch::vault) MEDIAFS_TRY(core.fetch(path, may));
+      // Not while it is evicted, which the second link would make pointless, or renamed.
+      MEDIAFS_ASSIGN(const auto claimed, core.claim_names({*source, {parent, name}}, may));
+      auto linked = link_claimed(core, claimed.paths[0], claimed.paths[1], may);
+      if (!linked && linked.error().code == ErrorCode::not_found) continue;  // evicted or renamed just now
+      MEDIAFS_TRY(std::move(linked));
+      core.nodes.add_name(node, parent, name);
+      return core.new_entry(parent, name, claimed.paths[1]);
+    }
+    return make_error(ErrorCode::busy, "link", "the file is moving between branches");
   };
   core.serve(std::move(reply), std::move(body), [&core](EntryReply& r, const fuse_entry_param& e) {
     if (!r.entry(e)) core.nodes.forget(e.ino, 1);

@@ -12,7 +12,8 @@ template <class Make>
 void make_local(Core& core, EntryReply reply, NodeId parent, std::string name, mode_t mode, Make make) {
   auto body = [&core, parent, name, mode, make,
                caller = reply.caller()](const May& may) -> Result<fuse_entry_param> {
-    MEDIAFS_ASSIGN(const std::string path, core.path_of(parent, name));
+    MEDIAFS_ASSIGN(const auto claimed, core.claim_names({{parent, name}}, may));
+    const std::string& path = claimed.paths.front();
     if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
     MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(path)), may));
     MEDIAFS_TRY(make(core.local_root.get(), path));

@@ -67,6 +67,7 @@ Result<Opened> open_share(Core& core, const std::string& path, int flags, const 
 // An empty file on the SSD takes the place of the vault's content.
 Status replace_with_empty(Core& core, const std::string& path, const Found& found, const May& may) {
   MEDIAFS_ASSIGN(auto claim, core.claim({path}, may));
+  if (auto still = core.resolve_vault(path); !still) return std::move(still).error();  // renamed just now
   MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(path)), may));
   const mode_t mode = found.st.st_mode & 07777;
   auto made = tree::create_file(core.local_root.get(), path, O_WRONLY, mode);
@@ -153,23 +154,33 @@ struct Created {
   fuse_entry_param entry{};
 };
 
-Result<Created> create_file(Core& core, NodeId parent, const std::string& name, const Caller& caller,
-                            mode_t mode, int flags, const May& may) {
-  MEDIAFS_ASSIGN(const std::string path, core.path_of(parent, name));
+// Unset: somebody else made it since the kernel looked. The claim keeps the directory's name until the node is known.
+Result<std::optional<Created>> create_new(Core& core, NodeId parent, const std::string& name,
+                                          const Caller& caller, mode_t mode, int flags, const May& may) {
+  MEDIAFS_ASSIGN(const auto claimed, core.claim_names({{parent, name}}, may));
+  const std::string& path = claimed.paths.front();
   if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
   MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(path)), may));
-  Created created;
   auto made = tree::create_file(core.local_root.get(), path, file_flags(flags), mode & ~caller.umask);
-  if (made) {
-    MEDIAFS_TRY(tree::give_to(core.local_root.get(), path, caller.uid, caller.gid, mode & ~caller.umask));
-    created.handle = std::make_shared<FileHandle>();
-    created.handle->branch = Branch::local;
-    created.handle->fd = std::move(*made);
-    MEDIAFS_ASSIGN(created.entry, core.new_entry(parent, name, path));
-    return created;
+  if (!made) {
+    if (made.error().code == ErrorCode::exists && (flags & O_EXCL) == 0) return std::optional<Created>{};
+    return std::move(made).error();
   }
-  // Somebody else made it since the kernel looked.
-  if (made.error().code != ErrorCode::exists || (flags & O_EXCL) != 0) return std::move(made).error();
+  MEDIAFS_TRY(tree::give_to(core.local_root.get(), path, caller.uid, caller.gid, mode & ~caller.umask));
+  Created created;
+  created.handle = std::make_shared<FileHandle>();
+  created.handle->branch = Branch::local;
+  created.handle->fd = std::move(*made);
+  MEDIAFS_ASSIGN(created.entry, core.new_entry(parent, name, path));
+  return std::optional<Created>(std::move(created));
+}
+
+Result<Created> create_file(Core& core, NodeId parent, const std::string& name, const Caller& caller,
+                            mode_t mode, int flags, const May& may) {
+  MEDIAFS_ASSIGN(auto fresh, create_new(core, parent, name, caller, mode, flags, may));
+  if (fresh) return std::move(*fresh);
+  Created created;
+  MEDIAFS_ASSIGN(const std::string path, core.path_of(parent, name));
   MEDIAFS_ASSIGN(Opened opened, open_path(core, 0, path, flags, may));
   MEDIAFS_ASSIGN(Found found, core.resolve(path, may));
   created.handle = std::move(opened.handle);
@@ -181,9 +192,9 @@ Result<Created> create_file(Core& core, NodeId parent, const std::string& name, 
 
 void op_open(Core& core, OpenReply reply, NodeId node, fuse_file_info info) {
   auto body = [&core, node, flags = info.flags](const May& may) -> Result<Opened> {
-    auto path = core.nodes.path(node);
-    if (path) return open_path(core, node, *path, flags, may);
-    return make_error(ErrorCode::not_found, "open of a removed file");
+    const auto path_now = [&] { return core.path_of(node); };
+    return core.steadily(path_now, may,
+                         [&](const std::string& path) { return open_path(core, node, path, flags, may); });
   };
   core.serve(std::move(reply), std::move(body), [&core, node, info](OpenReply& r, Opened opened) mutable {
     info.keep_cache = opened.keep_cache ? 1 : 0;

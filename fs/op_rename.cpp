@@ -1,13 +1,16 @@
-// rename: on every branch that has the path; the catalogue's part follows the disk's.
+// rename: on every branch that has the path. The source gets its new name before anything that it replaces goes.
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdio.h>
 
 #include <cerrno>
 
+#include "common/crash.h"
 #include "common/log.h"
 #include "common/path.h"
 #include "fs/ops.h"
+#include "fs/replacing.h"
+#include "fs/sidecars.h"
 
 namespace mediafs::fs {
 namespace {
@@ -19,8 +22,7 @@ bool absent(const Error& e) {
 struct Move {
   std::string from, to;
   unsigned flags = 0;
-  std::optional<struct stat> local_from, local_to;
-  bool share_from = false, share_to = false;
+  std::optional<struct stat> local_from, local_to, share_from, share_to;
   bool row_from = false, row_to = false;
   bool directory = false;
 
@@ -43,8 +45,8 @@ Status look(Core& core, Move& m, const May& may) {
     auto from =
         core.share->call<struct stat>([p = m.from](int root) { return tree::stat(root, p); }, may.stop);
     auto to = core.share->call<struct stat>([p = m.to](int root) { return tree::stat(root, p); }, may.stop);
-    m.share_from = from.has_value();
-    m.share_to = to.has_value();
+    if (from) m.share_from = *from;
+    if (to) m.share_to = *to;
     if (type == 0 && from) type = from->st_mode;
   }
   MEDIAFS_ASSIGN(const auto row_from, core.b.catalogue->find(m.from));
@@ -70,7 +72,9 @@ Status may_replace(Core& core, const Move& m, const May& may) {
 
 // What leaves the library leaves the vault too. Bytes that only the vault has can't go along: EXDEV makes mv copy them.
 Status may_leave_library(Core& core, const Move& m) {
-  if (!m.row_from || !core.b.visible(m.from) || core.b.visible(m.to)) return {};
+  if (!m.row_from || core.b.visible(m.to)) return {};
+  if (!core.b.visible(m.from) && !core.b.in_incoming(m.to))
+    return {};  // from one sidecar's name to another's
   const Error refused = errno_error(EXDEV, "rename " + printable(m.from));
   if (!m.directory) return m.local_from ? Status() : Status(refused);
   std::string after;
@@ -84,18 +88,6 @@ Status may_leave_library(Core& core, const Move& m) {
   }
 }
 
-Status move_local(Core& core, const Move& m, const May& may) {
-  const int root = core.local_root.get();
-  if (m.local_from) {
-    MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(m.to)), may));
-    return tree::rename(root, m.from, m.to, m.flags);
-  }
-  if (!m.local_to) return {};
-  // What moves is on other branches only: this file would hide it.
-  if (m.directory) return tree::remove_directory(root, m.to);
-  return tree::unlink(root, m.to);
-}
-
 Status make_directories(int root, std::string_view path) {
   if (path.empty()) return {};
   if (tree::stat(root, std::string(path))) return {};
@@ -103,13 +95,24 @@ Status make_directories(int root, std::string_view path) {
   return tree::make_directory(root, std::string(path), 0777);
 }
 
-Status move_share(Core& core, const Move& m, const May& may) {
-  if (!m.share_from && !m.share_to) return {};
-  auto work = [from = m.from, to = m.to, both = m.share_from, directory = m.directory](int root) -> Status {
-    if (both) {
-      MEDIAFS_TRY(make_directories(root, parent_path(to)));
-      return tree::rename(root, from, to, 0);
-    }
+// Not every server can refuse to replace by itself.
+Status rename_on_share(int root, const std::string& from, const std::string& to, unsigned flags) {
+  MEDIAFS_TRY(make_directories(root, parent_path(to)));
+  auto renamed = tree::rename(root, from, to, flags);
+  if (renamed || flags == 0 || renamed.error().sys_errno != EINVAL) return renamed;
+  if (tree::stat(root, to)) return errno_error(EEXIST, "rename to " + printable(to));
+  return tree::rename(root, from, to, 0);
+}
+
+Status share_renames(Core& core, const Move& m, const May& may) {
+  auto work = [from = m.from, to = m.to, flags = m.flags](int root) -> Status {
+    return rename_on_share(root, from, to, flags);
+  };
+  return core.share->call<void>(std::move(work), may.stop);
+}
+
+Status share_removes_target(Core& core, const Move& m, const May& may) {
+  auto work = [to = m.to, directory = m.directory](int root) -> Status {
     return directory ? tree::remove_directory(root, to) : tree::unlink(root, to);
   };
   return core.share->call<void>(std::move(work), may.stop);
@@ -141,40 +144,122 @@ Status adopt_below(Core& core, const std::string& dir) {
   return {};
 }
 
-Status tell_catalogue(Core& core, const Move& m) {
+Status tell_catalogue(Core& core, const Move& m, const std::optional<tier::Replacing>& replacing = {}) {
   const bool from_visible = core.b.visible(m.from);
   const bool to_visible = core.b.visible(m.to);
   std::optional<struct stat> st;
-  if (auto now = tree::stat(core.local_root.get(), m.to); now && catalogued_kind(*now)) st = *now;
-  // Links and devices are not catalogued, but may replace what is.
+  if (m.local_from) {
+    if (auto now = tree::stat(core.local_root.get(), m.to); now && catalogued_kind(*now)) st = *now;
+  }
+  // Links and devices are not catalogued, nor is what the share has; but they may replace what is.
   if (!m.row_from && !st) return m.row_to ? core.b.catalogue->remove(m.to, to_visible) : Status{};
   if (!m.row_from && !m.row_to && !to_visible) return {};
-  MEDIAFS_TRY(core.b.catalogue->rename({m.from, m.to, st, from_visible, to_visible}));
+  MEDIAFS_TRY(core.b.catalogue->rename({m.from, m.to, st, from_visible, to_visible, replacing}));
   const bool arrived = m.directory && to_visible && (!from_visible || !m.row_from);
   return arrived && st ? adopt_below(core, m.to) : Status{};
 }
 
-Status exchange(Core& core, const Move& m) {
-  if (!m.local_from || !m.local_to) {
-    return make_error(ErrorCode::unsupported, "exchange " + printable(m.from),
-                      "both must be on the local branch");
+// The disk first: one rename(2) there replaces whatever the local branch has, and the scan makes the catalogue follow
+// if we are killed before we do.
+Status rename_local(Core& core, const Move& m, const May& may) {
+  MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(m.to)), may));
+  MEDIAFS_TRY(tree::rename(core.local_root.get(), m.from, m.to, m.flags));
+  if (m.share_from || m.share_to) {
+    auto moved = m.share_from ? share_renames(core, m, may) : share_removes_target(core, m, may);
+    if (!moved) log::warning("rename on the share failed", moved.error(), {{"path", printable(m.from)}});
   }
-  const bool directories = S_ISDIR(m.local_from->st_mode) || S_ISDIR(m.local_to->st_mode);
-  if (directories && (m.row_from || m.row_to)) {
-    return make_error(ErrorCode::unsupported, "exchange " + printable(m.from), "a directory of the library");
+  if (auto told = tell_catalogue(core, m); !told) {
+    log::error("catalogue missed a rename", told.error(), {{"path", printable(m.to)}});
   }
-  MEDIAFS_TRY(tree::rename(core.local_root.get(), m.from, m.to, RENAME_EXCHANGE));
-  // Each path has other content now.
-  if (m.row_from) MEDIAFS_TRY(adopt(core, m.from, *m.local_to));
-  if (m.row_to) MEDIAFS_TRY(adopt(core, m.to, *m.local_from));
   return {};
 }
 
-Status rename_paths(Core& core, Move m, const May& may) {
+// The rename did not happen after all: what is at `to` stays.
+Status call_off(Core& core, const Move& m, Status why) {
+  log::warning("rename called off", why.error(), {{"path", printable(m.from)}});
+  if (m.row_from) {
+    auto back = core.b.catalogue->rename({m.to, m.from, {}, core.b.visible(m.to), core.b.visible(m.from)});
+    if (!back) log::error("catalogue keeps a rename", back.error(), {{"path", printable(m.to)}});
+  }
+  if (auto done = core.b.catalogue->replaced(m.to); !done)
+    log::error("catalogue keeps a replacement", done.error(), {{"path", printable(m.to)}});
+  if (m.local_to) {
+    if (auto kept = adopt(core, m.to, *m.local_to); !kept)
+      log::error("can't catalogue again", kept.error(), {{"path", printable(m.to)}});
+  }
+  return why;
+}
+
+// A source without a local copy. First it gets its new name where it is; what stands in its way elsewhere goes last,
+// and is noted before, so that a kill in between neither loses it nor lets it hide the source for ever.
+Status rename_elsewhere(Core& core, const Move& m, const May& may) {
+  tier::Replacing r{m.from, m.to, {}, {}, {}};
+  if (m.local_to && !m.directory) r.local = tier::fingerprint_of(*m.local_to);
+  if (m.share_to && !m.share_from && !m.directory) r.share = tier::fingerprint_of(*m.share_to);
+  const bool replaces = r.local || r.share;
+  if (m.share_from) {
+    if (replaces) {
+      r.moving = tier::fingerprint_of(*m.share_from);
+      MEDIAFS_TRY(core.b.catalogue->replacing(r));
+      r.moving.reset();
+    }
+    crash_point("rename.before_share");
+    if (auto moved = share_renames(core, m, may); !moved) {
+      if (replaces) MEDIAFS_TRY(core.b.catalogue->replaced(m.to));
+      return moved;
+    }
+    crash_point("rename.after_share");
+  }
+  MEDIAFS_TRY(tell_catalogue(core, m, replaces ? std::optional(r) : std::nullopt));
+  crash_point("rename.after_commit");
+  if (m.directory) {
+    // Empty ones, which would merge with what came if they stayed.
+    if (m.share_to && !m.share_from) static_cast<void>(share_removes_target(core, m, may));
+    if (m.local_to) static_cast<void>(tree::remove_directory(core.local_root.get(), m.to));
+    return {};
+  }
+  if (!replaces) return {};
+  auto removed = remove_replaced(core, r, may);
+  if (removed || m.share_from) return removed;
+  return call_off(core, m, std::move(removed));
+}
+
+// Both on the local branch and nowhere hidden on the share: one system call does it.
+Status exchange(Core& core, const Move& m) {
+  const Error refused = errno_error(EINVAL, "exchange " + printable(m.from));
+  if (!m.local_from) return refused;
+  if (!m.anything_at_to()) return errno_error(ENOENT, "exchange " + printable(m.from));
+  if (!m.local_to || m.share_from || m.share_to) return refused;
+  const bool directories = S_ISDIR(m.local_from->st_mode) || S_ISDIR(m.local_to->st_mode);
+  if (directories && m.row_from != m.row_to) return refused;
+  const int root = core.local_root.get();
+  MEDIAFS_TRY(tree::rename(root, m.from, m.to, RENAME_EXCHANGE));
+  auto at_from = tree::stat(root, m.from);
+  auto at_to = tree::stat(root, m.to);
+  Status told;
+  if (!at_from || !at_to || !(m.row_from || m.row_to)) return {};  // changed underneath: the scan's
+  if (m.row_from && m.row_to) {
+    told = core.b.catalogue->exchange({m.from, m.to, *at_from, *at_to});
+  } else if (m.row_to) {
+    told = core.b.catalogue->rename({m.from, m.to, *at_to, core.b.visible(m.from), core.b.visible(m.to)});
+    if (told) told = adopt(core, m.from, *at_from);
+  } else {
+    told = core.b.catalogue->rename({m.to, m.from, *at_from, core.b.visible(m.to), core.b.visible(m.from)});
+    if (told) told = adopt(core, m.to, *at_to);
+  }
+  if (!told) log::error("catalogue missed an exchange", told.error(), {{"path", printable(m.to)}});
+  return {};
+}
+
+bool one_file(const Move& m) {
+  return m.local_from && m.local_to && m.local_from->st_ino == m.local_to->st_ino &&
+         m.local_from->st_dev == m.local_to->st_dev;
+}
+
+Status rename_claimed(Core& core, Move& m, const May& may) {
   if (core.is_control(m.from) || core.is_control(m.to))
     return make_error(ErrorCode::read_only, printable(m.to));
   if ((m.flags & ~unsigned{RENAME_NOREPLACE | RENAME_EXCHANGE}) != 0) return errno_error(EINVAL, "rename");
-  MEDIAFS_ASSIGN(auto claim, core.claim({m.from, m.to}, may));
   MEDIAFS_TRY(look(core, m, may));
   if ((m.flags & RENAME_EXCHANGE) != 0) return exchange(core, m);
   MEDIAFS_TRY(may_leave_library(core, m));
@@ -182,37 +267,29 @@ Status rename_paths(Core& core, Move m, const May& may) {
   // Files that come along are catalogued one by one, which takes its time.
   if (m.directory && !m.row_from && core.b.visible(m.to) && may.level == Level::now)
     return needs(Level::block);
-  const bool one_file = m.local_from && m.local_to && m.local_from->st_ino == m.local_to->st_ino &&
-                        m.local_from->st_dev == m.local_to->st_dev;
-  MEDIAFS_TRY(move_local(core, m, may));
-  if (one_file) return {};  // two links of one file: rename(2) does nothing then
-  if (auto moved = move_share(core, m, may); !moved) {
-    if (!m.local_from) return moved;
-    log::warning("rename on the share failed", moved.error(), {{"path", printable(m.from)}});
-  }
-  auto told = tell_catalogue(core, m);
-  if (!told && m.local_from) {
-    // The disk is right and the next reconcile makes the catalogue follow.
-    log::error("catalogue missed a rename", told.error(), {{"path", printable(m.to)}});
-    return {};
-  }
-  return told;
+  if (one_file(m)) return {};  // two links of one file: rename(2) does nothing then
+  MEDIAFS_TRY(m.local_from ? rename_local(core, m, may) : rename_elsewhere(core, m, may));
+  return {};
 }
 
 }  // namespace
 
 void op_rename(Core& core, StatusReply reply, RenameNames names, unsigned flags) {
   auto body = [&core, names, flags](const May& may) -> Status {
+    const std::vector<NodeTable::Name> both{{names.parent, names.name}, {names.new_parent, names.new_name}};
+    MEDIAFS_ASSIGN(const auto claimed, core.claim_names(both, may));
     Move m;
-    MEDIAFS_ASSIGN(m.from, core.path_of(names.parent, names.name));
-    MEDIAFS_ASSIGN(m.to, core.path_of(names.new_parent, names.new_name));
+    m.from = claimed.paths[0];
+    m.to = claimed.paths[1];
     m.flags = flags;
     if (m.from == m.to) return {};
-    MEDIAFS_TRY(rename_paths(core, std::move(m), may));
+    MEDIAFS_TRY(rename_claimed(core, m, may));
     if ((flags & RENAME_EXCHANGE) != 0) {
       core.nodes.exchange(names.parent, names.name, names.new_parent, names.new_name);
-    } else {
+    } else if (!one_file(m)) {
       core.nodes.rename(names.parent, names.name, names.new_parent, names.new_name);
+      if (!m.directory)
+        rename_sidecars(core, {m.from, m.share_from.has_value()}, m.to, m.anything_at_to(), may);
     }
     return {};
   };

@@ -4,6 +4,7 @@
 #include "common/log.h"
 #include "common/path.h"
 #include "fs/ops.h"
+#include "fs/sidecars.h"
 
 namespace mediafs::fs {
 namespace {
@@ -48,12 +49,7 @@ void take_back(Core& core, const std::string& path, const struct stat& st) {
 }
 
 // Catalogue first: were it the disk, a crash in between would leave a file that its vault copy brings back.
-Status unlink_path(Core& core, const std::string& path, const May& may, bool& last_link) {
-  if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
-  MEDIAFS_ASSIGN(auto claim, core.claim({path}, may));
-  MEDIAFS_ASSIGN(const Standing at, standing(core, path, may));
-  if (!at.local && !at.share && !at.row) return none_has(path);
-  last_link = !at.local || at.local->st_nlink <= 1;
+Status remove_file(Core& core, const std::string& path, const Standing& at, const May& may) {
   if (at.row) MEDIAFS_TRY(core.b.catalogue->remove(path, core.b.visible(path)));
   if (at.local) {
     auto gone = tree::unlink(core.local_root.get(), path);
@@ -69,7 +65,6 @@ Status unlink_path(Core& core, const std::string& path, const May& may, bool& la
 
 Status rmdir_path(Core& core, const std::string& path, const May& may) {
   if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
-  MEDIAFS_ASSIGN(auto claim, core.claim({path}, may));
   MEDIAFS_ASSIGN(const Standing at, standing(core, path, may));
   if (!at.local && !at.share && !at.row) return none_has(path);
   MEDIAFS_ASSIGN(const auto items, core.list(path, may));
@@ -91,10 +86,14 @@ Status rmdir_path(Core& core, const std::string& path, const May& may) {
 
 void op_unlink(Core& core, StatusReply reply, NodeId parent, std::string name) {
   auto body = [&core, parent, name](const May& may) -> Status {
-    MEDIAFS_ASSIGN(const std::string path, core.path_of(parent, name));
-    bool last_link = false;
-    MEDIAFS_TRY(unlink_path(core, path, may, last_link));
-    core.nodes.remove_name(parent, name, last_link);
+    MEDIAFS_ASSIGN(const auto claimed, core.claim_names({{parent, name}}, may));
+    const std::string& path = claimed.paths.front();
+    if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
+    MEDIAFS_ASSIGN(const Standing at, standing(core, path, may));
+    if (!at.local && !at.share && !at.row) return none_has(path);
+    MEDIAFS_TRY(remove_file(core, path, at, may));
+    core.nodes.remove_name(parent, name, !at.local || at.local->st_nlink <= 1);
+    remove_sidecars(core, {path, at.share}, may);
     return {};
   };
   core.serve(std::move(reply), std::move(body), [](StatusReply& r) { r.ok(); });
@@ -102,8 +101,8 @@ void op_unlink(Core& core, StatusReply reply, NodeId parent, std::string name) {
 
 void op_rmdir(Core& core, StatusReply reply, NodeId parent, std::string name) {
   auto body = [&core, parent, name](const May& may) -> Status {
-    MEDIAFS_ASSIGN(const std::string path, core.path_of(parent, name));
-    MEDIAFS_TRY(rmdir_path(core, path, may));
+    MEDIAFS_ASSIGN(const auto claimed, core.claim_names({{parent, name}}, may));
+    MEDIAFS_TRY(rmdir_path(core, claimed.paths.front(), may));
     core.nodes.remove_name(parent, name, true);
     return {};
   };

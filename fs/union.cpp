@@ -145,8 +145,13 @@ Result<std::vector<DirItem>> Core::list(const std::string& path, const May& may)
   MEDIAFS_ASSIGN(auto rows, b.catalogue->list(path));
   std::unordered_map<std::string_view, std::uint64_t> inodes;
   for (const tier::DirEntry& row : rows) inodes.emplace(row.name, row.inode);
+  const auto node = nodes.find(path);
   for (DirItem& item : items) {
-    if (auto known = inodes.find(item.name); known != inodes.end()) item.inode = known->second;
+    if (auto known = inodes.find(item.name); known != inodes.end()) {
+      item.inode = known->second;
+    } else if (const auto child = node ? nodes.find(*node, item.name) : std::nullopt) {
+      if (const std::uint64_t shown = nodes.shown_inode(*child)) item.inode = shown;
+    }
   }
   for (const tier::DirEntry& row : rows) {
     if (!row.has_vault || !names.insert(row.name).second) continue;
@@ -188,7 +193,12 @@ Status Core::fetch(const std::string& path, const May& may) {
   if (mover == nullptr)
     return make_error(ErrorCode::unsupported, "fetch " + printable(path), "no vault is configured");
   if (may.level < Level::fetch) return needs(Level::fetch);
-  MEDIAFS_TRY(ensure_local_directory(std::string(parent_path(path)), may));
+  {
+    // A directory that was renamed just now must not come back under its old name.
+    MEDIAFS_ASSIGN(const auto claimed, claim({path}, may));
+    if (auto still = resolve_vault(path); !still) return std::move(still).error();
+    MEDIAFS_TRY(ensure_local_directory(std::string(parent_path(path)), may));
+  }
   return mover->fetch(path, {}, may.stop);
 }
 
@@ -198,6 +208,9 @@ std::uint64_t Core::shown_inode(NodeId node, const std::string& path, const Foun
   if (found.branch == Branch::local || found.branch == Branch::vault) {
     auto row = b.catalogue->find(path);
     if (row && *row && (*row)->inode != 0) return (*row)->inode;
+  }
+  if (found.branch == Branch::local) {
+    if (auto number = b.catalogue->new_inode(found.st.st_dev, found.st.st_ino)) return *number;
   }
   return found.st.st_ino;
 }
@@ -239,10 +252,14 @@ Result<struct stat> Core::attributes(NodeId node, std::shared_ptr<FileHandle> ha
   } else if (path && is_control(*path)) {
     return control.stat(*path);
   } else if (path) {
-    MEDIAFS_ASSIGN(const Found found, resolve(*path, may, nodes.branch(node)));
-    st = found.st;
-    st.st_ino = shown_inode(node, *path, found);
-    return st;
+    const auto path_now = [&] { return path_of(node); };
+    return steadily(
+        path_now, may, [&](const std::string& at) -> Result<struct stat> {
+          MEDIAFS_ASSIGN(const Found found, resolve(at, may, nodes.branch(node)));
+          struct stat now = found.st;
+          now.st_ino = shown_inode(node, at, found);
+          return now;
+        });
   } else if (handle && handle->vault) {
     st = handle->vault->opened_as();
     st.st_nlink = 0;

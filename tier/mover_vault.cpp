@@ -206,6 +206,8 @@ Status Mover::forget(const std::string& key, std::stop_token) {
   MEDIAFS_ASSIGN(auto claim, b_.claims->claim(Claims::key_claim(key)));
   MEDIAFS_ASSIGN(const bool in_use, b_.catalogue->key_in_use(key));
   if (in_use) return {};  // a new file has the name: its own upload overwrites what stands there
+  // A power cut must not take back the removal that called for this: a row without its object would be left.
+  MEDIAFS_TRY(b_.catalogue->sync());
   crash_point("forget.before_remove");
   MEDIAFS_TRY(b_.vault->remove(key));
   crash_point("forget.after_remove");

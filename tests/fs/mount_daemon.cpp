@@ -108,16 +108,30 @@ Status evict(World& w, const std::string& path) {
   return w.mover->evict(node->id, node->generation);
 }
 
-// The vault's jobs that a rename, a removal or a chmod called for.
+Status run_vault_job(World& w, const tier::Job& job) {
+  if (job.stage == tier::kStageForget) return w.mover->forget(job.path, {});
+  if (job.stage == tier::kStageRelocate) return w.mover->relocate(job.file_id, {});
+  return w.mover->restat(job.file_id, {});
+}
+
+// The vault's jobs that a rename, a removal or a chmod called for. In a directory vault a file's object and a folder of
+// the same name wait for one another: whatever can't go now is tried once more and then left queued.
 Status run_vault_jobs(World& w) {
-  for (std::string_view stage : {tier::kStageRelocate, tier::kStageForget, tier::kStageRestat}) {
-    MEDIAFS_ASSIGN(const auto jobs, w.catalogue->jobs().take(stage, 1000));
-    for (const tier::Job& job : jobs) {
-      Status done = stage == tier::kStageForget     ? w.mover->forget(job.path, {})
-                    : stage == tier::kStageRelocate ? w.mover->relocate(job.file_id, {})
-                                                    : w.mover->restat(job.file_id, {});
-      if (!done && done.error().code != ErrorCode::not_found) return done;
-      MEDIAFS_TRY(w.catalogue->jobs().done(job.id));
+  constexpr int kRounds = 3;
+  for (int round = 0; round < kRounds; ++round) {
+    for (std::string_view stage : {tier::kStageRelocate, tier::kStageForget, tier::kStageRestat}) {
+      MEDIAFS_ASSIGN(const auto jobs, w.catalogue->jobs().take(stage, 1000));
+      for (const tier::Job& job : jobs) {
+        const Status done = run_vault_job(w, job);
+        const bool in_the_way = !done && (done.error().code == ErrorCode::not_directory ||
+                                          done.error().code == ErrorCode::is_directory);
+        if (in_the_way) {
+          MEDIAFS_TRY(w.catalogue->jobs().retry_later(job.id, done.error(), 0, true));
+          continue;
+        }
+        if (!done && done.error().code != ErrorCode::not_found) return done;
+        MEDIAFS_TRY(w.catalogue->jobs().done(job.id));
+      }
     }
   }
   return {};

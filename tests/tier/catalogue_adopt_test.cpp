@@ -127,6 +127,28 @@ TEST_CASE_FIXTURE(CatalogueFixture, "hard links are files of their own with one 
   CHECK(node("b")->inode == 11);
 }
 
+TEST_CASE_FIXTURE(CatalogueFixture, "the number shown before a file has a row is the row's") {
+  evicted("a", 11, 1);
+  const std::uint64_t shown = got(cat().new_inode(7, 11));
+  CHECK(shown != 11);
+  CHECK(got(cat().new_inode(7, 11)) == shown);
+  CHECK(got(cat().new_inode(7, 12)) == 12);
+  SUBCASE("by a scan") {
+    adopted("b", file_stat(11, 5, 10));
+    CHECK(node("b")->inode == shown);
+  }
+  SUBCASE("though the other file is gone by then") {
+    REQUIRE(cat().rename({"Incoming/b", "a", file_stat(11, 5, 10), false, true}));
+    CHECK(node("a")->inode == shown);
+  }
+  SUBCASE("and the next one's is a third") {
+    evicted("b", 11, 2);
+    CHECK(node("b")->inode == shown);
+    CHECK(got(cat().new_inode(7, 11)) != shown);
+    CHECK(got(cat().new_inode(7, 11)) != 11);
+  }
+}
+
 TEST_CASE_FIXTURE(CatalogueFixture, "an inode number that an evicted file keeps is not given twice") {
   const Node old = evicted("a", 11, 1);
   adopted("b", file_stat(11, 500, 2000));

@@ -218,14 +218,98 @@ TEST_CASE_FIXTURE(CatalogueFixture, "an uncatalogued source is adopted, an invis
 TEST_CASE_FIXTURE(CatalogueFixture, "back into Incoming: deleted, file by file") {
   adopted("A", directory_stat(5));
   synced("A/x", 11, 1);
-  evicted("A/s/y", 12, 2);
+  adopted("A/s/y", file_stat(12, 5, 10));
   const auto before = cat().version();
   REQUIRE(cat().rename({"A", "Incoming/A", directory_stat(5), true, false}));
   CHECK(changes(before) == Lines{"-A/x", "-A/s/y"});
   CHECK_FALSE(node("A"));
   CHECK_FALSE(node("Incoming/A"));
   CHECK(has_job("forget", "A/x"));
-  CHECK(*cat().is_tombstoned("A/s/y"));
+  CHECK(*cat().is_tombstoned("A/x"));
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture, "bytes that the vault alone has don't leave the library") {
+  adopted("A", directory_stat(5));
+  synced("A/x", 11, 1);
+  evicted("A/s/y", 12, 2);
+  const auto before = cat().version();
+  const auto file = cat().rename({"A/s/y", "Incoming/y", std::nullopt, true, false});
+  REQUIRE_FALSE(file);
+  CHECK(file.err().code == ErrorCode::cross_device);
+  const auto directory = cat().rename({"A", "Incoming/A", directory_stat(5), true, false});
+  REQUIRE_FALSE(directory);
+  CHECK(directory.err().code == ErrorCode::cross_device);
+  CHECK(cat().version() == before);
+  CHECK(node("A/x")->in_vault());
+  CHECK(node("A/s/y")->in_vault());
+  CHECK(job_count("forget") == 0);
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture, "exchange: each row and object goes with its file") {
+  const Node a = synced("a", 11, 1);
+  const Node b = synced("D/b", 12, 2);
+  const auto before = cat().version();
+  std::swap(disk["a"], disk["D/b"]);
+  REQUIRE(cat().exchange({"a", "D/b", disk["a"], disk["D/b"]}));
+  CHECK(changes(before) == Lines{"a>D/b", "D/b>a"});
+  CHECK(node("a")->id == b.id);
+  CHECK(node("D/b")->id == a.id);
+  CHECK(node("a")->inode == 12);
+  CHECK(node("a")->vault->key == "D/b");
+  CHECK(has_job("relocate", "a"));
+  CHECK(has_job("relocate", "D/b"));
+  CHECK(see("a") == Adopted::unchanged);
+  CHECK(cat().exchange({"a", "none", disk["a"], disk["a"]}).err().code == ErrorCode::not_found);
+  CHECK(cat().exchange({"D", "D/b", disk["a"], disk["a"]}).err().code == ErrorCode::invalid);
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture, "exchange of directories takes along what is below") {
+  synced("A/x", 11, 1);
+  evicted("B/y", 12, 2);
+  adopted("A", directory_stat(5));
+  adopted("B", directory_stat(6));
+  REQUIRE(cat().exchange({"A", "B", directory_stat(6), directory_stat(5)}));
+  CHECK(node("B/x"));
+  CHECK(node("A/y")->vault->key == "B/y");
+  CHECK_FALSE(node("A/x"));
+  CHECK(has_job("relocate", "B/x"));
+  CHECK(has_job("relocate", "A/y"));
+  CHECK(cat().exchange({"A", "B", directory_stat(5), directory_stat(6)}));
+  CHECK(node("A/x")->vault->key == "A/x");
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture, "what a rename has yet to remove is noted with it, and survives") {
+  evicted("a", 11, 1);
+  const Replacing want{"a", "D/b\n'", fingerprint_of(file_stat(12, 5, -3)), std::nullopt,
+                       fingerprint_of(file_stat(13, 6, 7))};
+  SUBCASE("in one transaction") {
+    CHECK_FALSE(cat().rename({"a", "a/b", {}, true, true, Replacing{"a", "a/b", {}, {}, {}}}));
+    CHECK(got(cat().replacings()).empty());
+    REQUIRE(cat().rename({"a", want.to, {}, true, true, want}));
+  }
+  SUBCASE("before the share renames") {
+    REQUIRE(cat().replacing(want));
+  }
+  reopen();
+  const auto found = got(cat().replacings());
+  REQUIRE(found.size() == 1);
+  CHECK(found[0].from == want.from);
+  CHECK(found[0].to == want.to);
+  CHECK(found[0].local == want.local);
+  CHECK_FALSE(found[0].share);
+  CHECK(found[0].moving == want.moving);
+  REQUIRE(cat().replaced(want.to));
+  CHECK(got(cat().replacings()).empty());
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture, "a sidecar that a listing showed follows a rename, unseen") {
+  REQUIRE(got(cat().import_listing({{".a.sha1", 41, 1, "e"}})) == 1);
+  const auto before = cat().version();
+  REQUIRE(cat().rename({".a.sha1", ".b.sha1", {}, false, false}));
+  CHECK(node(".b.sha1")->vault->key == ".a.sha1");
+  CHECK(has_job("relocate", ".b.sha1"));
+  CHECK_FALSE(node(".a.sha1"));
+  CHECK(cat().version() == before);
 }
 
 TEST_CASE_FIXTURE(CatalogueFixture, "remove: files, directories, nothing") {

@@ -58,7 +58,7 @@ Result<std::unique_ptr<Catalogue>> Catalogue::open(Options options) {
   if (!reader) return rows::explain_open(reader.err(), o.path);
   if (const Status known = rows::check_schema(**reader, true); !known)
     return rows::explain_open(known.err(), o.path);
-  if (db) impl->writer = std::make_unique<Writer>(std::move(db), o, version);
+  if (db) impl->writer = std::make_unique<Writer>(std::move(db), o, version, impl->promised);
   impl->jobs = make_jobs(impl->readers, impl->writer.get(), o);
   return std::unique_ptr<Catalogue>(new Catalogue(std::move(impl)));  // NOLINT: private constructor
 }
@@ -84,6 +84,17 @@ Status Catalogue::check() {
   return rows::explain_open(
       make_error(ErrorCode::corrupt, "catalogue " + printable(impl_->options.path), trouble),
       impl_->options.path);
+}
+
+Result<std::uint64_t> Catalogue::new_inode(std::uint64_t device, std::uint64_t inode) {
+  MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
+  Fingerprint print;
+  print.device = device;
+  print.inode = inode;
+  MEDIAFS_ASSIGN(const std::uint64_t shown, rows::choose_inode(lease.db(), print, 0, &impl_->promised));
+  if (shown == 0) return inode;
+  if (shown != inode) impl_->promised.add(device, inode, shown);
+  return shown;
 }
 
 // A copy without free pages, published whole: a crash leaves the last backup as it was.

@@ -123,6 +123,16 @@ struct AdoptRequest {
   bool visible = true;  // counts as a change of the library (outside Incoming, not a sidecar)
 };
 
+// A rename that has to remove files itself, because what takes their place lies on another branch: they are named,
+// durably, before they go, so that the next start finishes what a kill cut off.
+struct Replacing {
+  std::string from, to;
+  std::optional<Fingerprint> local;  // goes from `to` on the local branch
+  std::optional<Fingerprint> share;  // goes from `to` on the share
+  std::optional<Fingerprint>
+      moving;  // what the share renames: nothing counts unless it stands at `to`. Unset: all counts
+};
+
 struct VaultFile {  // an object that a listing shows
   std::string key;
   std::uint64_t size_bytes = 0;
@@ -200,13 +210,26 @@ class Catalogue {
   // Rename of a file or directory, with everything below. A file at `to` is replaced (its vault object
   // forgotten). `st` is the local file's lstat after the rename; unset if it has none. If `from` is not
   // catalogued and `st` is set, `to` is adopted. Both visible: `renamed`; only `to`: `added` (a directory:
-  // each file below is adopted by the caller); only `from`: `deleted`.
+  // each file below is adopted by the caller); only `from`: `deleted`, and cross_device where the vault alone
+  // has bytes that would be forgotten with the row. With `replacing`, which is noted too: durable.
   struct RenameRequest {
     std::string from, to;
     std::optional<struct stat> st;
     bool from_visible = true, to_visible = true;
+    std::optional<Replacing> replacing = {};
   };
   Status rename(const RenameRequest& request);
+  // Two catalogued paths have taken each other's names, with everything below: two renames. The stats are those of the
+  // local files that stand at the names now.
+  struct ExchangeRequest {
+    std::string one, other;
+    struct stat at_one {
+    }, at_other{};
+  };
+  Status exchange(const ExchangeRequest& request);
+  Status replacing(const Replacing& replacing);  // durable
+  Result<std::vector<Replacing>> replacings();
+  Status replaced(std::string_view to);  // nothing is left to be removed there
   // unlink or rmdir: the row goes; a vault object gets a tombstone and a forget job. Success if it is not
   // catalogued. not_empty: a directory that has visible children in the catalogue.
   Status remove(std::string_view path, bool visible);
@@ -218,6 +241,9 @@ class Catalogue {
   };
   Status set_attributes(std::string_view path, const Attributes& attributes);  // and a restat job
   Status set_pinned(std::string_view path, bool pinned);
+  // st_ino of a local file that has no row yet, and will have in its row: the number on disk, unless a file that is not
+  // on the disk any more keeps it.
+  Result<std::uint64_t> new_inode(std::uint64_t device, std::uint64_t inode);
   void opened(std::int64_t id, WallNs at_ns);  // remembered, written with a later group
 
   // --- facts about the vault
@@ -262,6 +288,7 @@ class Catalogue {
   Status set_setting(std::string_view name, std::string_view value);
 
   Jobs& jobs();
+  Status sync();   // all that was committed before survives a power cut
   Status check();  // PRAGMA quick_check
   Status backup_to(const std::string& file);
 

@@ -48,6 +48,7 @@ struct Catalogue::Impl {
   static Result<Node> file(rows::Tx& tx, std::int64_t id);
 
   Options options;
+  rows::PromisedInodes promised;
   Readers readers;
   std::unique_ptr<Writer> writer;  // unset when read-only
   std::unique_ptr<Jobs> jobs;

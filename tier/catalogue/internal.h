@@ -4,11 +4,13 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "common/sqlite.h"
@@ -25,12 +27,26 @@ inline constexpr std::int64_t kVaultBranch = 2;
 inline constexpr std::int64_t kUnproven = 0;
 // Inode numbers that no local file has: for files that the vault showed first, and where the disk used a number again.
 inline constexpr std::uint64_t kOwnInodes = 1ULL << 62;
+// The same for local files whose number an evicted file keeps: bits 52 to 59 count them.
+inline constexpr std::uint64_t kReusedInodes = 1ULL << 61;
 inline constexpr std::int64_t kChangesKept = 100'000;
+
+// Other numbers than the disk's that were shown for files without a row: their rows get them.
+class PromisedInodes {
+ public:
+  std::uint64_t find(std::uint64_t device, std::uint64_t inode) const EXCLUDES(mutex_);  // 0: none
+  void add(std::uint64_t device, std::uint64_t inode, std::uint64_t shown) EXCLUDES(mutex_);
+
+ private:
+  mutable Mutex mutex_;
+  std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint64_t> shown_ GUARDED_BY(mutex_);
+};
 
 struct Tx {
   sql::Connection& db;
   WallNs now_ns = 0;
   bool has_vault = true;
+  const PromisedInodes* promised = nullptr;
   std::set<std::string> stages = {};  // to be told to on_job
   std::int64_t version = 0;           // the newest that this transaction made; 0: none
 };
@@ -53,6 +69,9 @@ Result<std::vector<std::int64_t>> by_inode(sql::Connection& db, std::uint64_t de
 // The directory's row, made with all that leads to it. not_directory where a file stands in the way.
 Result<std::int64_t> ensure_directory(Tx& tx, std::string_view path);
 Result<std::int64_t> insert_node(Tx& tx, std::string_view path, const Node& node);  // inode 0: one of our own
+// The number for a local file: the promised one, the disk's, or a variation of it that no row keeps. 0: none is left.
+Result<std::uint64_t> choose_inode(sql::Connection& db, const Fingerprint& fingerprint, std::int64_t id,
+                                   const PromisedInodes* promised);
 Status give_inode(Tx& tx, std::int64_t id, const Fingerprint& fingerprint);
 Status delete_node(Tx& tx, std::int64_t id);
 Status put_local(Tx& tx, std::int64_t id, const Fingerprint& fingerprint, std::int64_t generation);
@@ -83,6 +102,9 @@ Status insert_file(Tx& tx, std::string_view path, const struct stat& st, ChangeK
 // The file's life is over: the row goes; what it has, or may be about to have, in the vault is forgotten.
 Status end_file(Tx& tx, const Node& node);
 Status move_row(Tx& tx, const Node& node, const std::string& to);
+
+// --- replacing.cpp
+Status note_replacing(Tx& tx, const Replacing& replacing);
 
 // --- vault_facts.cpp
 Status put_tombstone(Tx& tx, std::string_view key);

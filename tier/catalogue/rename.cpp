@@ -44,6 +44,16 @@ Status replace_target(Tx& tx, const Node& from, const Node& target) {
   return delete_node(tx, target.id);
 }
 
+// A rename sets ctime. It was ours, so it does not call for reading the file again.
+Status rename_touched(Tx& tx, const Node& node, const struct stat& st) {
+  if (!node.local) return {};
+  const Fingerprint now = fingerprint_of(st);
+  const Fingerprint& had = node.local->fingerprint;
+  const bool same = now.same_content_hint(had) && now.device == had.device && now.inode == had.inode;
+  return same || node.kind == NodeKind::directory ? put_local(tx, node.id, now, node.local->generation)
+                                                  : Status{};
+}
+
 Status rename_row(Tx& tx, const Node& node, const Catalogue::RenameRequest& request) {
   MEDIAFS_ASSIGN(const auto target, load(tx.db, request.to));
   if (target) {
@@ -55,14 +65,12 @@ Status rename_row(Tx& tx, const Node& node, const Catalogue::RenameRequest& requ
     MEDIAFS_TRY(replace_target(tx, node, *target));
   }
   MEDIAFS_TRY(move_row(tx, node, request.to));
-  MEDIAFS_TRY(add_change(tx, ChangeKind::renamed, request.to, request.from));
-  if (!request.st || !node.local) return {};
-  // A rename sets ctime. It was ours, so it does not call for reading the file again.
-  const Fingerprint now = fingerprint_of(*request.st);
-  const Fingerprint& had = node.local->fingerprint;
-  const bool same = now.same_content_hint(had) && now.device == had.device && now.inode == had.inode;
-  return same || node.kind == NodeKind::directory ? put_local(tx, node.id, now, node.local->generation)
-                                                  : Status{};
+  if (request.to_visible && request.from_visible) {
+    MEDIAFS_TRY(add_change(tx, ChangeKind::renamed, request.to, request.from));
+  } else if (request.to_visible) {
+    MEDIAFS_TRY(add_change(tx, ChangeKind::added, request.to));
+  }
+  return request.st ? rename_touched(tx, node, *request.st) : Status{};
 }
 
 // From Incoming, or from a name that the catalogue has not met yet.
@@ -89,9 +97,17 @@ Status rename_in(Tx& tx, const Catalogue::RenameRequest& request) {
   return give_inode(tx, id, print);
 }
 
+// With its row a file's object is forgotten, so the bytes must be on the disk.
+Status may_leave(const Node& node) {
+  if (node.local || !node.vault) return {};
+  return make_error(ErrorCode::cross_device, "rename " + printable(node.path),
+                    "the vault alone has its bytes (copy it, or fetch it first)");
+}
+
 // Out of the library: for those who watch it, each file is deleted.
-Status rename_out(Tx& tx, const Node& node) {
+Status rename_out(Tx& tx, const Node& node, const Catalogue::RenameRequest& request) {
   if (node.kind == NodeKind::file) {
+    if (!request.st) MEDIAFS_TRY(may_leave(node));
     MEDIAFS_TRY(end_file(tx, node));
     return add_change(tx, ChangeKind::deleted, node.path);
   }
@@ -99,12 +115,38 @@ Status rename_out(Tx& tx, const Node& node) {
   for (const FileBelow& entry : files) {
     MEDIAFS_ASSIGN(const auto file, load(tx.db, entry.id));
     if (!file) continue;
+    MEDIAFS_TRY(may_leave(*file));  // the transaction takes back those before it
     MEDIAFS_TRY(end_file(tx, *file));
     MEDIAFS_TRY(add_change(tx, ChangeKind::deleted, file->path));
   }
   MEDIAFS_ASSIGN(const auto directories, below(tx.db, node.id, node.path, NodeKind::directory));
   for (const FileBelow& entry : directories) MEDIAFS_TRY(delete_node(tx, entry.id));
   return delete_node(tx, node.id);
+}
+
+// The objects of the row and of all below it.
+Status follow_row(Tx& tx, const Node& node, const std::string& to) {
+  if (node.kind == NodeKind::file) return follow_file(tx, node, to);
+  MEDIAFS_ASSIGN(const auto files, below(tx.db, node.id, node.path, NodeKind::file));
+  for (const FileBelow& entry : files) {
+    MEDIAFS_ASSIGN(const auto file, load(tx.db, entry.id));
+    if (file) MEDIAFS_TRY(follow_file(tx, *file, to + file->path.substr(node.path.size())));
+  }
+  return {};
+}
+
+Status place_row(Tx& tx, std::int64_t id, const std::string& to) {
+  MEDIAFS_ASSIGN(const std::int64_t parent, ensure_directory(tx, parent_path(to)));
+  MEDIAFS_ASSIGN(auto update, tx.db.prepare("UPDATE node SET parent = ?2, name = ?3 WHERE id = ?1"));
+  return update.bind(1, id).bind(2, parent).bind_bytes(3, base_name(to)).run();
+}
+
+// Invisible names have a row only where a vault's listing showed them: sidecars that somebody else put there.
+Status rename_any(Tx& tx, const Catalogue::RenameRequest& request) {
+  MEDIAFS_ASSIGN(const auto node, load(tx.db, request.from));
+  if (!node) return request.to_visible ? rename_in(tx, request) : Status{};
+  if (request.from_visible && !request.to_visible) return rename_out(tx, *node, request);
+  return rename_row(tx, *node, request);
 }
 
 Status check_rename(const Catalogue::RenameRequest& request) {
@@ -134,30 +176,40 @@ Status end_file(Tx& tx, const Node& node) {
 }
 
 Status move_row(Tx& tx, const Node& node, const std::string& to) {
-  if (node.kind == NodeKind::file) {
-    MEDIAFS_TRY(follow_file(tx, node, to));
-  } else {
-    MEDIAFS_ASSIGN(const auto files, below(tx.db, node.id, node.path, NodeKind::file));
-    for (const FileBelow& entry : files) {
-      MEDIAFS_ASSIGN(const auto file, load(tx.db, entry.id));
-      if (file) MEDIAFS_TRY(follow_file(tx, *file, to + file->path.substr(node.path.size())));
-    }
-  }
-  MEDIAFS_ASSIGN(const std::int64_t parent, ensure_directory(tx, parent_path(to)));
-  MEDIAFS_ASSIGN(auto update, tx.db.prepare("UPDATE node SET parent = ?2, name = ?3 WHERE id = ?1"));
-  return update.bind(1, node.id).bind(2, parent).bind_bytes(3, base_name(to)).run();
+  MEDIAFS_TRY(follow_row(tx, node, to));
+  return place_row(tx, node.id, to);
 }
 
 }  // namespace rows
 
 Status Catalogue::rename(const RenameRequest& request) {
   MEDIAFS_TRY(rows::check_rename(request));
-  if (request.from == request.to || (!request.from_visible && !request.to_visible)) return {};
+  if (request.from == request.to) return {};
+  return impl_->write(
+      [&](rows::Tx& tx) -> Status {
+        MEDIAFS_TRY(rows::rename_any(tx, request));
+        return request.replacing ? rows::note_replacing(tx, *request.replacing) : Status{};
+      },
+      request.replacing.has_value());
+}
+
+Status Catalogue::exchange(const ExchangeRequest& request) {
+  MEDIAFS_TRY(rows::check_rename({request.one, request.other, {}}));
+  MEDIAFS_TRY(rows::check_rename({request.other, request.one, {}}));
   return impl_->write([&](rows::Tx& tx) -> Status {
-    if (!request.from_visible) return rows::rename_in(tx, request);
-    MEDIAFS_ASSIGN(const auto node, rows::load(tx.db, request.from));
-    if (!request.to_visible) return node ? rows::rename_out(tx, *node) : Status{};
-    return node ? rows::rename_row(tx, *node, request) : rows::rename_in(tx, request);
+    MEDIAFS_ASSIGN(const auto one, rows::load(tx.db, request.one));
+    MEDIAFS_ASSIGN(const auto other, rows::load(tx.db, request.other));
+    if (!one || !other) return rows::not_catalogued(one ? request.other : request.one);
+    MEDIAFS_TRY(rows::follow_row(tx, *one, request.other));
+    MEDIAFS_TRY(rows::follow_row(tx, *other, request.one));
+    // No two rows may have one name, for a moment either.
+    MEDIAFS_TRY(rows::place_row(tx, one->id, std::string(1, '\0')));
+    MEDIAFS_TRY(rows::place_row(tx, other->id, request.one));
+    MEDIAFS_TRY(rows::place_row(tx, one->id, request.other));
+    MEDIAFS_TRY(rows::add_change(tx, ChangeKind::renamed, request.other, request.one));
+    MEDIAFS_TRY(rows::add_change(tx, ChangeKind::renamed, request.one, request.other));
+    MEDIAFS_TRY(rows::rename_touched(tx, *one, request.at_other));
+    return rows::rename_touched(tx, *other, request.at_one);
   });
 }
 

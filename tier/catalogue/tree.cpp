@@ -208,19 +208,54 @@ Result<std::int64_t> insert_node(Tx& tx, std::string_view path, const Node& node
   return id;
 }
 
-// The number on disk, unless another row keeps it: that of an evicted file, say, whose number the disk has
-// given away again. Hard links share it.
-Status give_inode(Tx& tx, std::int64_t id, const Fingerprint& fingerprint) {
+std::uint64_t PromisedInodes::find(std::uint64_t device, std::uint64_t inode) const {
+  MutexLock lock(mutex_);
+  const auto at = shown_.find({device, inode});
+  return at == shown_.end() ? 0 : at->second;
+}
+
+// Kept after the row has the number: a file that is gone by then does no harm, since no row is given a number twice.
+void PromisedInodes::add(std::uint64_t device, std::uint64_t inode, std::uint64_t shown) {
+  constexpr std::size_t kMost = 65536;
+  MutexLock lock(mutex_);
+  if (shown_.size() >= kMost) shown_.clear();
+  shown_[{device, inode}] = shown;
+}
+
+// Hard links share a number: a row of the same local file does not keep it from its other names.
+Result<std::uint64_t> choose_inode(sql::Connection& db, const Fingerprint& fingerprint, std::int64_t id,
+                                   const PromisedInodes* promised) {
   MEDIAFS_ASSIGN(
       auto query,
-      tx.db.prepare("SELECT 1 FROM node n WHERE n.inode = ?1 AND n.id <> ?3 AND NOT EXISTS (SELECT 1 FROM "
-                    "copy l WHERE l.node = n.id AND l.branch = 1 AND l.device = ?2 AND l.inode = ?1)"));
-  const auto inode = static_cast<std::int64_t>(fingerprint.inode);
-  query.bind(1, inode).bind(2, static_cast<std::int64_t>(fingerprint.device)).bind(3, id);
-  MEDIAFS_ASSIGN(const bool taken, query.step());
-  if (taken) return {};
+      db.prepare("SELECT 1 FROM node n WHERE n.inode = ?1 AND n.id <> ?4 AND NOT EXISTS (SELECT 1 FROM "
+                 "copy l WHERE l.node = n.id AND l.branch = 1 AND l.device = ?2 AND l.inode = ?3)"));
+  const auto kept = [&](std::uint64_t number) -> Result<bool> {
+    query.reset();
+    query.bind(1, static_cast<std::int64_t>(number)).bind(2, static_cast<std::int64_t>(fingerprint.device));
+    query.bind(3, static_cast<std::int64_t>(fingerprint.inode)).bind(4, id);
+    return query.step();
+  };
+  if (const std::uint64_t number =
+          promised == nullptr ? 0 : promised->find(fingerprint.device, fingerprint.inode)) {
+    MEDIAFS_ASSIGN(const bool taken, kept(number));
+    if (!taken) return number;
+  }
+  constexpr std::uint64_t kLives = 256;
+  constexpr unsigned kLifeShift = 52;
+  const std::uint64_t low = fingerprint.inode & ((1ULL << kLifeShift) - 1);
+  for (std::uint64_t life = 0; life < kLives; ++life) {
+    const std::uint64_t number = life == 0 ? fingerprint.inode : kReusedInodes | life << kLifeShift | low;
+    MEDIAFS_ASSIGN(const bool taken, kept(number));
+    if (!taken) return number;
+  }
+  return 0;
+}
+
+Status give_inode(Tx& tx, std::int64_t id, const Fingerprint& fingerprint) {
+  MEDIAFS_ASSIGN(const std::uint64_t inode, choose_inode(tx.db, fingerprint, id, tx.promised));
+  if (inode == 0) return {};
   MEDIAFS_ASSIGN(auto update, tx.db.prepare("UPDATE node SET inode = ?2 WHERE id = ?1"));
-  return update.bind(1, id).bind(2, inode).run();
+  return update.bind(1, id).bind(2, static_cast<std::int64_t>(inode)).run();
 }
 
 Status delete_node(Tx& tx, std::int64_t id) {

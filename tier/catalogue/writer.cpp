@@ -17,8 +17,11 @@ constexpr std::chrono::seconds kOpenedDelay{5};
 
 }  // namespace
 
-Writer::Writer(std::unique_ptr<sql::Connection> db, const Catalogue::Options& options, std::int64_t version)
-    : db_(std::move(db)), options_(options), version_(version), thread_([this] { loop(); }) {}
+Writer::Writer(std::unique_ptr<sql::Connection> db, const Catalogue::Options& options, std::int64_t version,
+               const rows::PromisedInodes& promised)
+    : db_(std::move(db)), options_(options), promised_(promised), version_(version), thread_([this] {
+        loop();
+      }) {}
 
 Writer::~Writer() {
   {
@@ -121,7 +124,7 @@ Status Writer::run_group(const std::vector<Request*>& group, const Opened& opene
 // An error from here is the whole group's; the request's own stands in its status.
 Status Writer::run_one(Request& request, Told& told) {
   MEDIAFS_TRY(db_->execute("SAVEPOINT one"));
-  rows::Tx tx{*db_, options_.clock->wall_ns(), options_.has_vault};
+  rows::Tx tx{*db_, options_.clock->wall_ns(), options_.has_vault, &promised_};
   try {
     request.status = (*request.work)(tx);
   } catch (const std::exception& e) {

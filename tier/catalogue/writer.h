@@ -16,7 +16,8 @@ namespace mediafs::tier {
 class Writer {
  public:
   using Work = std::function<Status(rows::Tx&)>;
-  Writer(std::unique_ptr<sql::Connection> db, const Catalogue::Options& options, std::int64_t version);
+  Writer(std::unique_ptr<sql::Connection> db, const Catalogue::Options& options, std::int64_t version,
+         const rows::PromisedInodes& promised);
   ~Writer();
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
@@ -49,6 +50,7 @@ class Writer {
 
   std::unique_ptr<sql::Connection> db_;  // the writer thread's own
   const Catalogue::Options& options_;
+  const rows::PromisedInodes& promised_;
   bool full_sync_ = false;
   std::atomic<std::int64_t> version_;
   Mutex mutex_;

@@ -1,0 +1,99 @@
+#include "fs/sidecars.h"
+
+#include <array>
+
+#include "common/log.h"
+#include "common/path.h"
+
+namespace mediafs::fs {
+namespace {
+
+constexpr std::array<std::string_view, 3> kAlgorithms{"sha1", "sha256", "xxh128"};
+
+bool absent(const Error& e) {
+  return e.code == ErrorCode::not_found || e.code == ErrorCode::not_directory;
+}
+
+void note(const Status& done, const std::string& path) {
+  if (done || absent(done.error())) return;
+  log::warning("a sidecar did not follow its file", done.error(), {{"path", printable(path)}});
+}
+
+Status remove_in(int root, const std::string& path) {
+  auto st = tree::stat(root, path);
+  return st && S_ISREG(st->st_mode) ? tree::unlink(root, path) : Status{};
+}
+
+// A name too long for a sidecar leaves the file without.
+Status rename_in(int root, const std::string& from, const std::string& to, bool replaced) {
+  auto st = tree::stat(root, from);
+  if (!st || !S_ISREG(st->st_mode)) return replaced ? remove_in(root, to) : Status{};
+  return check_path(to) ? tree::rename(root, from, to, 0) : tree::unlink(root, from);
+}
+
+// The node table follows, where it knows the names; the kernel looks anew when its entries' time is up, or when told.
+void rename_nodes(Core& core, const std::string& from, const std::string& to) {
+  const auto old_parent = core.nodes.find(parent_path(from));
+  const auto new_parent = core.nodes.find(parent_path(to));
+  if (!old_parent) return;
+  if (!new_parent) return core.nodes.remove_name(*old_parent, base_name(from), true);
+  if (!core.nodes.find(*old_parent, std::string(base_name(from)))) return;
+  core.nodes.rename(*old_parent, base_name(from), *new_parent, base_name(to));
+}
+
+bool has_row(Core& core, const std::string& path) {
+  auto row = core.b.catalogue->find(path);
+  return row && row->has_value();
+}
+
+void remove_one(Core& core, const std::string& path, bool share, const May& may) {
+  const int root = core.local_root.get();
+  if (has_row(core, path)) note(core.b.catalogue->remove(path, false), path);
+  auto gone = remove_in(root, path);
+  note(gone, path);
+  if (share && core.share_usable()) {
+    note(core.share->call<void>([path](int top) { return remove_in(top, path); }, may.stop), path);
+  }
+  if (const auto parent = core.nodes.find(parent_path(path))) {
+    if (gone && !tree::stat(root, path)) core.nodes.remove_name(*parent, base_name(path), true);
+  }
+}
+
+void rename_one(Core& core, const std::string& from, const std::string& to, bool share, bool replaced,
+                const May& may) {
+  const int root = core.local_root.get();
+  const bool there = tree::stat(root, from).has_value();
+  const bool named = check_path(to).has_value();
+  note(rename_in(root, from, to, replaced), from);
+  if (there && named) rename_nodes(core, from, to);
+  if (share && core.share_usable()) {
+    auto work = [from, to, replaced](int top) { return rename_in(top, from, to, replaced); };
+    note(core.share->call<void>(std::move(work), may.stop), from);
+  }
+  if (!has_row(core, from)) return;
+  // A row below Incoming would be shown there for ever.
+  const bool keeps = named && !core.b.in_incoming(to);
+  note(keeps ? core.b.catalogue->rename({from, to, {}, false, false}) : core.b.catalogue->remove(from, false),
+       from);
+}
+
+}  // namespace
+
+void rename_sidecars(Core& core, const SidecarsOf& from, const std::string& to, bool replaced,
+                     const May& may) {
+  if (is_sidecar(from.path) || is_sidecar(to)) return;
+  for (const std::string_view algorithm : kAlgorithms) {
+    rename_one(core, sidecar_path(from.path, algorithm), sidecar_path(to, algorithm), from.share, replaced,
+               may);
+  }
+}
+
+void remove_sidecars(Core& core, const SidecarsOf& of, const May& may) {
+  if (is_sidecar(of.path)) return;
+  for (const std::string_view algorithm : kAlgorithms) {
+    const std::string sidecar = sidecar_path(of.path, algorithm);
+    if (check_path(sidecar)) remove_one(core, sidecar, of.share, may);
+  }
+}
+
+}  // namespace mediafs::fs
