@@ -124,8 +124,8 @@ class Core {
   Result<std::string> path_of(NodeId parent, const std::string& name) const;
   bool is_control(std::string_view path) const { return b.is_state(path); }
   bool share_usable() const { return share && share->usable(); }
-  // Whether the share has the path: asked before it is changed there. offline: it had, and does not answer.
-  Result<bool> on_share(const std::string& path, const May& may);
+  // What the share has there, asked before it is changed. offline: it had something, and does not answer.
+  Result<std::optional<struct stat>> on_share(const std::string& path, const May& may);
 
   // --- answers
   // The node of what stands at (parent, name), with one lookup for the kernel; the caller sends it or forgets it.

@@ -40,15 +40,9 @@ Status look(Core& core, Move& m, const May& may) {
   MEDIAFS_ASSIGN(m.local_from, local_stat(core, m.from));
   MEDIAFS_ASSIGN(m.local_to, local_stat(core, m.to));
   mode_t type = m.local_from ? m.local_from->st_mode : 0;
-  if (core.share_usable()) {
-    if (may.level == Level::now) return needs(Level::block);
-    auto from =
-        core.share->call<struct stat>([p = m.from](int root) { return tree::stat(root, p); }, may.stop);
-    auto to = core.share->call<struct stat>([p = m.to](int root) { return tree::stat(root, p); }, may.stop);
-    if (from) m.share_from = *from;
-    if (to) m.share_to = *to;
-    if (type == 0 && from) type = from->st_mode;
-  }
+  MEDIAFS_ASSIGN(m.share_from, core.on_share(m.from, may));
+  MEDIAFS_ASSIGN(m.share_to, core.on_share(m.to, may));
+  if (type == 0 && m.share_from) type = m.share_from->st_mode;
   MEDIAFS_ASSIGN(const auto row_from, core.b.catalogue->find(m.from));
   MEDIAFS_ASSIGN(const auto row_to, core.b.catalogue->find(m.to));
   m.row_from = row_from.has_value();
@@ -108,14 +102,20 @@ Status share_renames(Core& core, const Move& m, const May& may) {
   auto work = [from = m.from, to = m.to, flags = m.flags](int root) -> Status {
     return rename_on_share(root, from, to, flags);
   };
-  return core.share->call<void>(std::move(work), may.stop);
+  ShareMemory::Change change(*core.share_memory);
+  MEDIAFS_TRY(core.share->call<void>(std::move(work), may.stop));
+  change.renamed(m.from, m.to);
+  return {};
 }
 
 Status share_removes_target(Core& core, const Move& m, const May& may) {
   auto work = [to = m.to, directory = m.directory](int root) -> Status {
     return directory ? tree::remove_directory(root, to) : tree::unlink(root, to);
   };
-  return core.share->call<void>(std::move(work), may.stop);
+  ShareMemory::Change change(*core.share_memory);
+  MEDIAFS_TRY(core.share->call<void>(std::move(work), may.stop));
+  change.removed(m.to);
+  return {};
 }
 
 bool catalogued_kind(const struct stat& st) {

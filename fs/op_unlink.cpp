@@ -27,11 +27,8 @@ Result<Standing> standing(Core& core, const std::string& path, const May& may) {
   } else if (!absent(local.error())) {
     return std::move(local).error();
   }
-  if (core.share_usable()) {
-    if (may.level == Level::now) return needs(Level::block);
-    auto st = core.share->call<struct stat>([path](int root) { return tree::stat(root, path); }, may.stop);
-    at.share = st.has_value();
-  }
+  MEDIAFS_ASSIGN(const auto shared, core.on_share(path, may));
+  at.share = shared.has_value();
   MEDIAFS_ASSIGN(const auto row, core.b.catalogue->find(path));
   at.row = row.has_value();
   return at;
@@ -60,7 +57,10 @@ Status remove_file(Core& core, const std::string& path, const Standing& at, cons
     if (core.b.space != nullptr && at.local->st_nlink == 1) core.b.space->freed();
   }
   if (!at.share) return {};
-  return core.share->call<void>([path](int root) { return tree::unlink(root, path); }, may.stop);
+  ShareMemory::Change change(*core.share_memory);
+  MEDIAFS_TRY(core.share->call<void>([path](int root) { return tree::unlink(root, path); }, may.stop));
+  change.removed(path);
+  return {};
 }
 
 Status rmdir_path(Core& core, const std::string& path, const May& may) {
@@ -70,9 +70,11 @@ Status rmdir_path(Core& core, const std::string& path, const May& may) {
   MEDIAFS_ASSIGN(const auto items, core.list(path, may));
   if (!items.empty()) return errno_error(ENOTEMPTY, "rmdir " + printable(path));
   if (at.share) {
+    ShareMemory::Change change(*core.share_memory);
     auto gone =
         core.share->call<void>([path](int root) { return tree::remove_directory(root, path); }, may.stop);
     if (!gone && gone.error().code != ErrorCode::not_found) return gone;
+    change.removed(path);
   }
   if (at.local) {
     auto gone = tree::remove_directory(core.local_root.get(), path);

@@ -27,7 +27,10 @@ Status remove_from_share(Core& core, const std::string& path, const Fingerprint&
   auto work = [path, print](int root) -> Status {
     return is_still(root, path, print) ? tree::unlink(root, path) : Status{};
   };
-  return core.share->call<void>(std::move(work), may.stop);
+  ShareMemory::Change change(*core.share_memory);
+  MEDIAFS_TRY(core.share->call<void>(std::move(work), may.stop));
+  change.removed(path);
+  return {};
 }
 
 // The share's part of a rename that was cut off, as far as the share can say now.

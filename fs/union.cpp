@@ -101,18 +101,19 @@ Result<std::optional<std::vector<tree::Item>>> Core::list_share(const std::strin
                                                   : std::nullopt;
 }
 
-Result<bool> Core::on_share(const std::string& path, const May& may) {
-  if (!share || path == share->marker()) return false;
+Result<std::optional<struct stat>> Core::on_share(const std::string& path, const May& may) {
+  using Standing = std::optional<struct stat>;
+  if (!share || path == share->marker()) return Standing{};
   std::optional<Error> why;
   if (share->usable()) {
     if (may.level == Level::now) return needs(Level::block);
     auto st = share->call<struct stat>([path](int root) { return tree::stat(root, path); }, may.stop);
-    if (st) return true;
-    if (absent(st.error())) return false;
+    if (st) return Standing(*st);
+    if (absent(st.error())) return Standing{};
     why = std::move(st).error();
   }
   MEDIAFS_ASSIGN(const bool remembered, share_memory->has(path));
-  if (!remembered) return false;
+  if (!remembered) return Standing{};
   if (why && why->code != ErrorCode::offline) return std::move(*why);
   return make_error(ErrorCode::offline, printable(path), "the share has it too, and does not answer");
 }
