@@ -201,6 +201,9 @@ Status ShareMemory::look_at(const std::string& dir, const std::stop_token& stop,
   if (steady) MEDIAFS_TRY(catalogue_.remember_share(dir, std::move(*entries)));
   // The mount changed something on the share meanwhile: perhaps here.
   if (!steady || moment() != before) look_again(dir);
+  if (dir.empty() || below != nullptr) return {};
+  MEDIAFS_ASSIGN(const bool known, has(dir));
+  if (!known) look_again(std::string(parent_path(dir)));
   return {};
 }
 

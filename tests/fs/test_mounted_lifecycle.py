@@ -146,7 +146,7 @@ class HangingShare(unittest.TestCase):
         finally:
             server.process.send_signal(18)
         deadline = time.time() + 20
-        while not os.path.exists(m.on("dir/far")) and time.time() < deadline:
+        while isinstance(self.timed(read, m.on("dir/far"))[1], OSError) and time.time() < deadline:
             time.sleep(0.05)
         self.assertEqual(read(m.on("dir/far")), b"far")
         m.stop()

@@ -448,8 +448,8 @@ class Share(Case):
         os.utime(M.share + "/" + self.path, (1_600_000_000, 1_600_000_000))
         os.listdir(M.on(self.dir))
         os.listdir(M.on(self.dir + "/deep"))
-        self.remembered(self.path)
-        self.remembered(self.dir + "/deep/e1.mkv")
+        for path in (self.dir, self.path, self.dir + "/deep/e1.mkv"):
+            self.remembered(path)
         with self.absent():
             self.assertEqual(sorted(os.listdir(M.on(self.dir))), ["deep", "film.mkv"])
             self.assertEqual(os.listdir(M.on(self.dir + "/deep")), ["e1.mkv"])
