@@ -10,8 +10,8 @@ from mounted import Mounted, read, write
 from test_mounted_rename import EXCHANGE, NOREPLACE, renameat2
 
 SEED = int(os.environ.get("MEDIAFS_MODEL_SEED", "7"))
-STEPS = int(os.environ.get("MEDIAFS_MODEL_STEPS", "300"))
-NAMES = ["a", "b", "c", "d"]
+STEPS = int(os.environ.get("MEDIAFS_MODEL_STEPS", "350"))
+NAMES = ["a", "b", "c", "d", "e"]
 
 
 class File:
