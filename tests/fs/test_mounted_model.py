@@ -9,7 +9,7 @@ import mounted
 from mounted import Mounted, read, write
 from test_mounted_rename import EXCHANGE, NOREPLACE, renameat2
 
-SEED = int(os.environ.get("MEDIAFS_MODEL_SEED", "7"))
+SEED = int(os.environ.get("MEDIAFS_MODEL_SEED", "31"))
 STEPS = int(os.environ.get("MEDIAFS_MODEL_STEPS", "350"))
 NAMES = ["a", "b", "c", "d", "e"]
 
