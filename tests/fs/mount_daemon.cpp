@@ -114,8 +114,14 @@ Status run_vault_job(World& w, const tier::Job& job) {
   return w.mover->restat(job.file_id, {});
 }
 
-// The vault's jobs that a rename, a removal or a chmod called for. In a directory vault a file's object and a folder of
-// the same name wait for one another: whatever can't go now is tried once more and then left queued.
+// Objects wait for one another: for a key that another one has yet to leave, and in a directory vault for the folder
+// that has the name of a file.
+bool in_the_way(const Error& error) {
+  return error.code == ErrorCode::busy || error.code == ErrorCode::not_directory ||
+         error.code == ErrorCode::is_directory;
+}
+
+// The vault's jobs that a rename, a removal or a chmod called for. What can't go now is tried again, then left queued.
 Status run_vault_jobs(World& w) {
   constexpr int kRounds = 3;
   for (int round = 0; round < kRounds; ++round) {
@@ -123,9 +129,7 @@ Status run_vault_jobs(World& w) {
       MEDIAFS_ASSIGN(const auto jobs, w.catalogue->jobs().take(stage, 1000));
       for (const tier::Job& job : jobs) {
         const Status done = run_vault_job(w, job);
-        const bool in_the_way = !done && (done.error().code == ErrorCode::not_directory ||
-                                          done.error().code == ErrorCode::is_directory);
-        if (in_the_way) {
+        if (!done && in_the_way(done.error())) {
           MEDIAFS_TRY(w.catalogue->jobs().retry_later(job.id, done.error(), 0, true));
           continue;
         }

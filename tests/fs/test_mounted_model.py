@@ -9,9 +9,9 @@ import mounted
 from mounted import Mounted, read, write
 from test_mounted_rename import EXCHANGE, NOREPLACE, renameat2
 
-SEED = int(os.environ.get("MEDIAFS_MODEL_SEED", "7"))
-STEPS = int(os.environ.get("MEDIAFS_MODEL_STEPS", "300"))
-NAMES = ["a", "b", "c", "d"]
+SEED = int(os.environ.get("MEDIAFS_MODEL_SEED", "31"))
+STEPS = int(os.environ.get("MEDIAFS_MODEL_STEPS", "350"))
+NAMES = ["a", "b", "c", "d", "e"]
 
 
 class File:

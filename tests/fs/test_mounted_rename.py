@@ -4,7 +4,6 @@ import ctypes
 import errno
 import os
 import threading
-import time
 import unittest
 
 import mounted
@@ -111,6 +110,21 @@ class Combinations(Case):
                     renameat2(M.on(a), M.on(b), NOREPLACE)
                     self.assertEqual(read(M.on(b)), b"source")
 
+    def test_a_share_that_refuses_leaves_the_target(self):
+        shared(M, self.at("a"), b"source")
+        make(M, "local", self.at("D/b"), b"the target")
+        write(M.share + "/" + self.at("D"), b"a file where the share would need a directory")
+        self.assertEqual(errno_of(os.rename, M.on(self.at("a")), M.on(self.at("D/b"))), "ENOTDIR")
+        self.assertEqual((read(M.on(self.at("a"))), read(M.on(self.at("D/b")))), (b"source", b"the target"))
+        self.assertIn("local=1", M.tell("find " + self.at("D/b")))
+
+    def test_fsync_of_a_directory(self):
+        make(M, "vault", self.at("a"), b"source")
+        os.rename(M.on(self.at("a")), M.on(self.at("b")))
+        fd = os.open(M.on(self.dir), os.O_RDONLY | os.O_DIRECTORY)
+        os.fsync(fd)
+        os.close(fd)
+
     def test_directories(self):
         for source in ("local", "share", "vault"):
             for target in ("none", "local", "share"):
@@ -182,7 +196,6 @@ class Sidecars(Case):
         write(M.on(self.at(".%s.sha1" % name)), text)
 
     def names(self, path=None):
-        time.sleep(0)  # listings are not cached
         return sorted(os.listdir(M.on(path or self.dir)))
 
     def test_follow_a_rename(self):

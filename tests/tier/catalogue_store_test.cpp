@@ -277,6 +277,12 @@ TEST_CASE_FIXTURE(CatalogueFixture, "walk goes through all files in the order of
   CHECK(cat().walk("nowhere", "", 100)->empty());
 }
 
+TEST_CASE_FIXTURE(CatalogueFixture, "sync has something to write, for an empty commit reaches no disk") {
+  CHECK(got(cat().setting("synced")).empty());
+  REQUIRE(cat().sync());
+  CHECK_FALSE(got(cat().setting("synced")).empty());
+}
+
 TEST_CASE_FIXTURE(CatalogueFixture, "settings last, and ids are never used again") {
   CHECK(cat().setting("vault.listed")->empty());
   REQUIRE(cat().set_setting("vault.listed", "yes"));
