@@ -110,6 +110,38 @@ TEST_CASE("fetch refuses bytes that are not those that were uploaded, and leaves
   CHECK(stdfs::is_empty(rig.local(".mediafs/tmp")));
 }
 
+TEST_CASE("fetch takes what an eviction had not unlinked when it was killed") {
+  TierRig rig;
+  rig.add("a.mkv", "film a");
+  const Node node = rig.node("a.mkv");
+  REQUIRE(rig.catalogue->drop_local(node.id, node.generation, node.local->fingerprint));
+  SUBCASE("the very bytes: nothing is downloaded, and they are proven again") {
+    REQUIRE(rig.mover.fetch("a.mkv", {}, {}));
+    rig.run_jobs();
+    const Node now = rig.node("a.mkv");
+    REQUIRE(now.local.has_value());
+    CHECK(now.local->fingerprint == node.local->fingerprint);
+    CHECK(now.local->generation == node.generation);
+    CHECK(now.in_vault());
+    CHECK(rig.catalogue->version() == 1);
+  }
+  SUBCASE("other bytes stay, and are its newest content") {
+    rig.write("a.mkv", "another film");
+    REQUIRE(rig.mover.fetch("a.mkv", {}, {}));
+    rig.run_jobs();
+    CHECK(TierRig::read(rig.local("a.mkv")) == "another film");
+    CHECK(TierRig::read(rig.object("a.mkv")) == "another film");
+    CHECK(rig.node("a.mkv").generation == node.generation + 1);
+  }
+  SUBCASE("what is no file is left alone") {
+    stdfs::remove(rig.local("a.mkv"));
+    stdfs::create_directory(rig.local("a.mkv"));
+    CHECK(rig.mover.fetch("a.mkv", {}, {}).err().code == ErrorCode::exists);
+    CHECK(stdfs::is_directory(rig.local("a.mkv")));
+  }
+  if (stdfs::exists(rig.local(".mediafs/tmp"))) CHECK(stdfs::is_empty(rig.local(".mediafs/tmp")));
+}
+
 TEST_CASE("a rename moves the object, and the old key goes") {
   TierRig rig;
   rig.add("Movies/a.mkv", "film a");
@@ -161,6 +193,19 @@ TEST_CASE("evicted files that swap names keep their bytes") {
   CHECK(TierRig::read(rig.object("b.mkv")) == "first");
   REQUIRE(rig.mover.fetch("a.mkv", {}, {}));
   CHECK(TierRig::read(rig.local("a.mkv")) == "second");
+  CHECK((!stdfs::exists(rig.object(".mediafs/moving")) || stdfs::is_empty(rig.object(".mediafs/moving"))));
+}
+
+TEST_CASE("an object that stepped aside and was cut off there is forgotten by a job of its own") {
+  TierRig rig;
+  rig.add("a.mkv", "first");
+  const Node node = rig.node("a.mkv");
+  const std::string aside = std::string(kMovingKeys) + std::to_string(node.id);
+  REQUIRE(rig.vault->copy("a.mkv", aside, rig.vault->head("a.mkv")->meta, {}));
+  REQUIRE(rig.catalogue->jobs().enqueue(JobSpec{.stage = std::string(kStageForget), .path = aside}));
+  rig.run_jobs();
+  CHECK_FALSE(stdfs::exists(rig.object(aside)));
+  CHECK(TierRig::read(rig.object("a.mkv")) == "first");
 }
 
 TEST_CASE("a deleted file's object goes, but not one that a new file has taken over") {

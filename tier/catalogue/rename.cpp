@@ -144,8 +144,12 @@ Status move_row(Tx& tx, const Node& node, const std::string& to) {
     }
   }
   MEDIAFS_ASSIGN(const std::int64_t parent, ensure_directory(tx, parent_path(to)));
-  MEDIAFS_ASSIGN(auto update, tx.db.prepare("UPDATE node SET parent = ?2, name = ?3 WHERE id = ?1"));
-  return update.bind(1, node.id).bind(2, parent).bind_bytes(3, base_name(to)).run();
+  {
+    MEDIAFS_ASSIGN(auto update, tx.db.prepare("UPDATE node SET parent = ?2, name = ?3 WHERE id = ?1"));
+    MEDIAFS_TRY(update.bind(1, node.id).bind(2, parent).bind_bytes(3, base_name(to)).run());
+  }
+  MEDIAFS_ASSIGN(const auto moved, load(tx.db, node.id));  // out of a pinned directory, or into one
+  return moved && moved->pinned != node.pinned ? refresh_evictable_below(tx, *moved) : Status{};
 }
 
 }  // namespace rows
