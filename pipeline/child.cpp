@@ -60,12 +60,17 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
 
 }  // namespace
 
-std::vector<std::string> clean_environment() {
+std::vector<std::string> environment_of(std::initializer_list<const char*> names) {
   std::vector<std::string> out;
-  for (const char* name : {"PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR"}) {
+  for (const char* name : names) {
     if (const char* value = std::getenv(name); value != nullptr)
       out.push_back(std::string(name) + "=" + value);
   }
+  return out;
+}
+
+std::vector<std::string> clean_environment() {
+  auto out = environment_of({"PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR"});
   const bool path = std::any_of(out.begin(), out.end(), [](const auto& e) { return e.starts_with("PATH="); });
   if (!path) out.emplace_back("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
   return out;

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,8 @@ struct ChildOptions {
 
 // PATH, HOME, USER, LANG, LC_ALL, TZ and TMPDIR as the daemon has them, and nothing else: secrets may stand in the rest.
 std::vector<std::string> clean_environment();
+// NAME=VALUE of those of `names` that the daemon's environment has.
+std::vector<std::string> environment_of(std::initializer_list<const char*> names);
 
 class Child {
  public:

@@ -62,10 +62,14 @@ Result<std::unique_ptr<Tree::Agent>> Tree::start() const {
     return errno_error(errno, "tree agent");
   Fd ours(ends[0]);
   const Fd theirs(ends[1]);
-  // It says nothing; and whoever waits for the end of our output doesn't wait for an agent's.
+  // It says nothing; and whoever waits for the end of our output doesn't wait for an agent's. The program is ours: what
+  // it needs in order to run, as we do, is handed on.
   MEDIAFS_ASSIGN(
       auto child,
-      start_child({.command = {options_.program, "tree-agent"}, .environment = {}, .socket = theirs.get()}));
+      start_child({.command = {options_.program, "tree-agent"},
+                   .environment = environment_of(
+                       {"LD_LIBRARY_PATH", "ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"}),
+                   .socket = theirs.get()}));
   return std::make_unique<Agent>(std::move(ours), std::move(child));
 }
 
