@@ -125,6 +125,7 @@ void print_where(const Json& node) {
     if (copy["since"].is_string()) std::cout << " since " << copy["since"].get<std::string>();
     std::cout << "\n";
   }
+  if (node.value("pinned", false)) std::cout << "  pinned\n";
   if (node["checksum"].is_string()) std::cout << "  " << node["checksum"].get<std::string>() << "\n";
 }
 
@@ -170,7 +171,7 @@ void add_tier(CLI::App& app, Context& context) {
   auto* fetch = add("fetch", "bring files back from the vault whole",
                     [](const Context& c, const TierArguments& a) { return move(c, a, false); });
   fetch->add_flag("--dry-run", args->dry_run, "say what would come");
-  add("pin", "keep files on the SSD",
+  add("pin", "keep files on the SSD; a directory: with all that is or will be below it",
       [](const Context& c, const TierArguments& a) { return pin(c, a, true); })
       ->get_option("PATH")
       ->required();

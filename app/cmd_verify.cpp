@@ -37,6 +37,7 @@ struct File {
 struct Report {
   std::uint64_t files = 0, bytes = 0, in_vault_only = 0, without_checksum = 0;
   Json bad = Json::array();
+  Json gone = Json::array();  // deleted or renamed while we looked
 };
 
 std::string attribute(const std::string& path, const char* name) {
@@ -60,7 +61,11 @@ Result<std::time_t> since_time(const std::string& text) {
   return st->st_mtim.tv_sec;
 }
 
-Result<std::vector<File>> collect(const std::vector<std::string>& paths, std::time_t since) {
+bool is_gone(int error) {
+  return error == ENOENT || error == ESTALE;
+}
+
+Result<std::vector<File>> collect(const std::vector<std::string>& paths, std::time_t since, Report& report) {
   std::vector<File> out;
   for (const auto& path : paths) {
     char* roots[] = {const_cast<char*>(path.c_str()), nullptr};
@@ -69,7 +74,11 @@ Result<std::vector<File>> collect(const std::vector<std::string>& paths, std::ti
     if (!walk) return errno_error(errno, "verify " + printable(path));
     while (const FTSENT* entry = fts_read(walk.get())) {
       if (entry->fts_info == FTS_NS || entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR) {
-        return errno_error(entry->fts_errno, "verify " + printable(entry->fts_path));
+        const Error error = errno_error(entry->fts_errno, "verify " + printable(entry->fts_path));
+        if (entry->fts_level == FTS_ROOTLEVEL) return error;  // a name that somebody has typed
+        (is_gone(entry->fts_errno) ? report.gone : report.bad)
+            .push_back({{"path", printable(entry->fts_path)}, {"why", error.message()}});
+        continue;
       }
       if (entry->fts_info != FTS_F || is_sidecar(entry->fts_path)) continue;
       if (entry->fts_statp->st_mtime < since) continue;
@@ -114,8 +123,7 @@ Status verify_one(const std::string& path, const std::vector<Expected>& expected
   return {};
 }
 
-Report verify(const Context& context, const std::vector<File>& files, bool vault) {
-  Report report;
+void verify(const Context& context, const std::vector<File>& files, bool vault, Report& report) {
   std::uint64_t total = 0;
   for (const auto& f : files) total += f.size_bytes;
   std::uint64_t done = 0;
@@ -129,6 +137,10 @@ Report verify(const Context& context, const std::vector<File>& files, bool vault
       continue;
     }
     const auto expected = expectations(f.path);
+    if (expected.empty() && !stat_at(AT_FDCWD, f.path)) {
+      report.gone.push_back({{"path", printable(f.path)}, {"why", "it is gone"}});
+      continue;
+    }
     if (expected.empty()) {
       report.without_checksum++;
       continue;
@@ -136,11 +148,14 @@ Report verify(const Context& context, const std::vector<File>& files, bool vault
     report.files++;
     report.bytes += f.size_bytes;
     if (auto ok = verify_one(f.path, expected); !ok) {
-      report.bad.push_back({{"path", printable(f.path)}, {"why", ok.err().message()}});
+      const bool gone = !stat_at(AT_FDCWD, f.path);
+      (gone ? report.gone : report.bad).push_back({{"path", printable(f.path)}, {"why", ok.err().message()}});
+      if (!gone) continue;
+      report.files--;
+      report.bytes -= f.size_bytes;
     }
   }
   if (bar) bar->show(total, total, Progress::Unit::bytes, "");
-  return report;
 }
 
 int run(const Context& context, const VerifyArguments& args) {
@@ -152,21 +167,24 @@ int run(const Context& context, const VerifyArguments& args) {
     if (!daemon) return fail(context, daemon.err());
     paths.push_back(daemon->mountpoint);
   }
-  auto files = collect(paths, *since);
+  Report report;
+  auto files = collect(paths, *since, report);
   if (!files) return fail(context, files.err());
-  const Report report = verify(context, *files, args.vault);
+  verify(context, *files, args.vault, report);
   if (context.json) {
     print_json({{"files", report.files},
                 {"bytes", report.bytes},
                 {"in_vault_only", report.in_vault_only},
                 {"without_checksum", report.without_checksum},
-                {"bad", report.bad}});
+                {"bad", report.bad},
+                {"gone", report.gone}});
   } else {
     for (const auto& b : report.bad) std::cerr << "mediafs: verify: " << b.value("why", "") << "\n";
     std::cout << report.files << " files, " << human_bytes(report.bytes) << " verified, " << report.bad.size()
               << " bad";
     if (report.in_vault_only > 0)
       std::cout << "; " << report.in_vault_only << " only in the vault (--vault reads them too)";
+    if (!report.gone.empty()) std::cout << "; " << report.gone.size() << " gone meanwhile";
     if (report.without_checksum > 0) std::cout << "; " << report.without_checksum << " without a checksum";
     std::cout << "\n";
   }

@@ -74,6 +74,7 @@ struct Daemon::Parts {
   std::unique_ptr<tier::Catalogue> catalogue;
   std::unique_ptr<tier::GuardedVault> vault;
   tier::Claims claims;
+  Activity activity;
   std::unique_ptr<tier::Space> space;
   std::unique_ptr<tier::Streams> streams;
   std::unique_ptr<tier::Mover> mover;
@@ -125,11 +126,16 @@ Status Daemon::Parts::open_tier(const Credentials& credentials, bool new_vault) 
   }
   branches.config = config;
   branches.claims = &claims;
+  std::vector<std::string> hooks;
+  for (const auto& hook : config.hooks) hooks.push_back(hook.on);
   MEDIAFS_ASSIGN(catalogue, tier::Catalogue::open({.path = config.local.state + "/catalogue.db",
-                                                   .has_vault = driver != nullptr,
-                                                   .on_job = [this](std::string_view stage) {
-                                                     if (workers) workers->wake(stage);
-                                                   }}));
+                                                    .has_vault = driver != nullptr,
+                                                    .hooks = std::move(hooks),
+                                                    .on_job =
+                                                        [this](std::string_view stage) {
+                                                          if (workers) workers->wake(stage);
+                                                        },
+                                                    .on_queue = [this] { activity.tell(); }}));
   branches.catalogue = catalogue.get();
   if (driver) {
     vault = std::make_unique<tier::GuardedVault>(
@@ -186,7 +192,7 @@ Status Daemon::Parts::open_pipeline() {
   planner = std::make_unique<pipeline::EvictionPlanner>(*tools);
   workers = std::make_unique<pipeline::Workers>(catalogue->jobs(), *branches.clock);
   MEDIAFS_ASSIGN(auto organize, pipeline::organize_stage(*tools));
-  workers->add(std::string(pipeline::kStageOrganize), config.jobs.organize, std::move(organize));
+  workers->add(std::string(tier::kStageOrganize), config.jobs.organize, std::move(organize));
   workers->add(std::string(tier::kStageChecksum), config.jobs.checksum, pipeline::checksum_stage(*tools));
   const auto add = [this](std::string_view stage, int count, pipeline::Handler handler) {
     workers->add(std::string(stage), count, when_ours(std::move(handler)));
@@ -197,19 +203,18 @@ Status Daemon::Parts::open_pipeline() {
   add(tier::kStageForget, 4, pipeline::forget_stage(*tools));
   add(tier::kStageRestat, 2, pipeline::restat_stage(*tools));
   workers->add(std::string(pipeline::kStageHook), 2, pipeline::hook_stage(*tools));
-  workers->on_dead([this](const tier::Job& job) {
-    if (job.stage == pipeline::kStageHook) return;
-    if (auto hooked = pipeline::enqueue_hooks(*tools, "dead", job.path); !hooked)
-      log::warning("no hook", hooked.err());
-  });
   reconcile = std::make_unique<tier::Reconcile>(branches, [this](const std::string& path) {
     if (auto queued = pipeline::enqueue_arrival(*tools, path); !queued) {
       log::error("can't queue an arrival", queued.err(), {{"path", printable(path)}});
     }
   });
-  events = std::make_unique<Events>(*reconcile, [this] {
-    if (auto begun = watcher->rescan(""); !begun) log::warning("can't scan the local branch", begun.err());
-  });
+  events = std::make_unique<Events>(
+      *reconcile,
+      [this] {
+        if (auto begun = watcher->rescan(""); !begun)
+          log::warning("can't scan the local branch", begun.err());
+      },
+      [this] { activity.tell(); });
   watcher = std::make_unique<watcher::Watcher>(
       watcher::Watcher::Options{.root = config.local.path,
                                 .settle = config.incoming.settle,
@@ -259,11 +264,17 @@ Status Daemon::Parts::open_control() {
 
 // Once the tree answers: everything that changes it through itself.
 void Daemon::Parts::begin_work() {
-  add_handlers(*control, {.view = view(), .tools = *tools, .workers = *workers, .request_stop = [this] {
-                            MutexLock asking(stop_mutex);
-                            asked = true;
-                            stop_asked.notify_all();
-                          }});
+  add_handlers(*control, {.view = view(),
+                          .tools = *tools,
+                          .workers = *workers,
+                          .request_stop =
+                              [this] {
+                                MutexLock asking(stop_mutex);
+                                asked = true;
+                                stop_asked.notify_all();
+                              },
+                          .activity = &activity,
+                          .outstanding_events = [this] { return events->outstanding(); }});
   events->start();
   if (auto started = watcher->start(); !started) {
     log::error("the watcher can't start: what arrives is seen at the next start only", started.err());
@@ -277,6 +288,7 @@ void Daemon::Parts::begin_work() {
 // The other way round; the tree still answers, so that nothing is cut off in the middle.
 void Daemon::Parts::end_work() {
   if (stopping.exchange(true)) return;
+  tree->hurry();
   workers->stop();
   watcher->stop();
   events->stop();

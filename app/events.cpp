@@ -41,6 +41,11 @@ void Events::push(const watcher::Event& event) {
   changed_.notify_all();
 }
 
+std::size_t Events::outstanding() {
+  MutexLock lock(mutex_);
+  return queue_.size() + (handling_ ? 1 : 0);
+}
+
 void Events::run(const std::stop_token& stop) noexcept {
   try {
     for (;;) {
@@ -58,9 +63,15 @@ void Events::run(const std::stop_token& stop) noexcept {
         }
         event = std::move(queue_.front());
         queue_.pop_front();
+        handling_ = true;
         changed_.notify_all();
       }
       handle(event, stop);
+      {
+        MutexLock lock(mutex_);
+        handling_ = false;
+      }
+      if (handled_) handled_();
     }
   } catch (const std::exception& e) {
     log::error("the event thread ended; restart mediafs", {{"cause", e.what()}});

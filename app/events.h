@@ -18,14 +18,16 @@ namespace mediafs::app {
 class Events {
  public:
   // `rescan` has the watcher look at everything again, which ends with a `scanned` event.
-  Events(tier::Reconcile& reconcile, std::function<void()> rescan)
-      : reconcile_(reconcile), rescan_(std::move(rescan)) {}
+  // `handled` is called after each event.
+  Events(tier::Reconcile& reconcile, std::function<void()> rescan, std::function<void()> handled = {})
+      : reconcile_(reconcile), rescan_(std::move(rescan)), handled_(std::move(handled)) {}
   ~Events();
   Events(const Events&) = delete;
   Events& operator=(const Events&) = delete;
   void start();
   void stop();
   void push(const watcher::Event& event) EXCLUDES(mutex_);
+  std::size_t outstanding() EXCLUDES(mutex_);  // that wait or are being handled
 
  private:
   void run(const std::stop_token& stop) noexcept;
@@ -33,10 +35,12 @@ class Events {
 
   tier::Reconcile& reconcile_;
   std::function<void()> rescan_;
+  std::function<void()> handled_;
   SteadyTime scan_due_{};  // of the event thread
   Mutex mutex_;
   CondVar changed_;
   std::deque<watcher::Event> queue_ GUARDED_BY(mutex_);
+  bool handling_ GUARDED_BY(mutex_) = false;
   bool stopping_ GUARDED_BY(mutex_) = false;
   std::jthread thread_;
 };

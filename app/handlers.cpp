@@ -2,8 +2,8 @@
 
 #include <chrono>
 #include <nlohmann/json.hpp>
-#include <thread>
 
+#include "app/waiting.h"
 #include "common/http.h"
 #include "common/path.h"
 
@@ -11,7 +11,6 @@ namespace mediafs::app {
 
 namespace {
 
-constexpr std::chrono::milliseconds kLookAgain{200};
 constexpr std::size_t kPage = 1000;
 
 using Paths = std::vector<std::string>;
@@ -126,7 +125,9 @@ Result<Json> fetch(const HandlerParts& parts, const Json& args, const ProgressSi
 Result<Json> set_pinned(const HandlerParts& parts, const Json& args, bool pinned) {
   MEDIAFS_ASSIGN(const auto paths, paths_of(args));
   MEDIAFS_ASSIGN(const auto files, files_below(*parts.tools.branches.catalogue, paths));
-  for (const auto& node : files) MEDIAFS_TRY(parts.tools.branches.catalogue->set_pinned(node.path, pinned));
+  auto& catalogue = *parts.tools.branches.catalogue;
+  for (const auto& path : paths)
+    MEDIAFS_TRY(pinned ? catalogue.set_pinned(path, true) : catalogue.unpin_below(path));
   return Json{{"files", files.size()}, {"pinned", pinned}};
 }
 
@@ -138,9 +139,11 @@ Result<Json> where(const HandlerParts& parts, const Json& args) {
   return Json{{"files", out}};
 }
 
-// What is on its way: files that have not settled, jobs that are due or run. Dead jobs are nobody's to wait for.
+// What is on its way: files that have not settled, events, jobs that are due or run; in the order in which one becomes
+// the other, so that none is missed. Dead jobs are nobody's to wait for.
 Result<std::uint64_t> pending(const HandlerParts& parts) {
   std::uint64_t n = parts.view.watcher != nullptr ? parts.view.watcher->stats().pending : 0;
+  n += parts.outstanding_events ? parts.outstanding_events() : 0;
   MEDIAFS_ASSIGN(const auto counts, parts.tools.branches.catalogue->jobs().counts());
   for (const auto& c : counts) {
     if (!c.paused) n += static_cast<std::uint64_t>(c.queued + c.running);
@@ -150,35 +153,29 @@ Result<std::uint64_t> pending(const HandlerParts& parts) {
 
 Result<Json> wait_for_jobs(const HandlerParts& parts, const ProgressSink& progress,
                            const std::stop_token& stop) {
-  // Twice in a row: between a file's settling and its job there is a moment when neither counts.
-  for (int quiet = 0; quiet < 3;) {
+  const auto look = [&]() -> Result<Outlook> {
     MEDIAFS_ASSIGN(const auto left, pending(parts));
-    quiet = left == 0 ? quiet + 1 : 0;
-    if (stop.stop_requested())
-      return make_error(ErrorCode::cancelled, "wait", "it was stopped; the jobs go on");
-    progress({{"pending", left}});
-    std::this_thread::sleep_for(kLookAgain);
-  }
+    return Outlook{.done = left == 0, .progress = {{"pending", left}}};
+  };
+  MEDIAFS_TRY(wait_until_done(*parts.activity, look, progress, stop));
   return Json{{"pending", 0}};
 }
 
 Result<Json> drain(const HandlerParts& parts, const ProgressSink& progress, const std::stop_token& stop) {
   std::uint64_t most = 0;
-  for (int quiet = 0; quiet < 3;) {
+  const auto look = [&]() -> Result<Outlook> {
     MEDIAFS_ASSIGN(const auto totals, parts.tools.branches.catalogue->totals());
     MEDIAFS_ASSIGN(const auto left, pending(parts));
     most = std::max(most, totals.dirty.bytes);
     const bool clean = totals.dirty.files == 0 || parts.tools.branches.vault == nullptr;
-    quiet = clean && left == 0 ? quiet + 1 : 0;
-    if (stop.stop_requested())
-      return make_error(ErrorCode::cancelled, "drain", "it was stopped; the uploads go on");
-    progress({{"dirty_files", totals.dirty.files},
-              {"dirty_bytes", totals.dirty.bytes},
-              {"done_bytes", most - totals.dirty.bytes},
-              {"total_bytes", most},
-              {"pending", left}});
-    std::this_thread::sleep_for(kLookAgain);
-  }
+    return Outlook{.done = clean && left == 0,
+                   .progress = {{"dirty_files", totals.dirty.files},
+                                {"dirty_bytes", totals.dirty.bytes},
+                                {"done_bytes", most - totals.dirty.bytes},
+                                {"total_bytes", most},
+                                {"pending", left}}};
+  };
+  MEDIAFS_TRY(wait_until_done(*parts.activity, look, progress, stop));
   return Json{{"dirty_files", 0}, {"dirty_bytes", 0}};
 }
 

@@ -3,6 +3,7 @@
 // Borrows:    everything in Parts (outlives the server).
 #pragma once
 
+#include "app/activity.h"
 #include "app/control.h"
 #include "app/report.h"
 #include "pipeline/stages.h"
@@ -14,6 +15,8 @@ struct HandlerParts {
   pipeline::Tools& tools;
   pipeline::Workers& workers;
   std::function<void()> request_stop;
+  Activity* activity = nullptr;
+  std::function<std::size_t()> outstanding_events = {};
 };
 
 void add_handlers(ControlServer& server, const HandlerParts& parts);

@@ -80,11 +80,22 @@ std::string state_of(Core& core, const About& a) {
   return a.row && a.row->in_vault() ? "synced" : "dirty";
 }
 
+// One without a row yet is pinned with the directory that it lies in.
+bool is_pinned(Core& core, const About& a) {
+  if (a.row) return a.row->pinned;
+  for (std::string_view above = a.path; !above.empty();) {
+    above = parent_path(above);
+    const auto row = core.b.catalogue->find(above);
+    if (row && *row) return (*row)->pinned;
+  }
+  return false;
+}
+
 Result<std::string> mediafs_attribute(Core& core, const About& a, std::string_view what) {
   const bool file = S_ISREG(a.found.st.st_mode);
   if (what == "branch") return branch_name(a.found.branch);
   if (what == "copies") return copies_of(a);
-  if (what == "pin") return std::string(a.row && a.row->pinned ? "1" : "0");
+  if (what == "pin") return std::string(is_pinned(core, a) ? "1" : "0");
   if (what == "state" && file) return state_of(core, a);
   if (what == "checksum" && a.row && a.row->checksum) return "xxh128:" + to_hex(*a.row->checksum);
   return no_attribute();

@@ -1,5 +1,6 @@
 // How a file below Incoming becomes a job.
 
+#include "common/fd.h"
 #include "common/path.h"
 #include "pipeline/stages.h"
 
@@ -21,7 +22,9 @@ bool ignored_in_incoming(const Config::Incoming& incoming, std::string_view path
 
 Status enqueue_arrival(Tools& tools, const std::string& path) {
   if (ignored_in_incoming(tools.branches.config.incoming, path)) return {};
-  return tools.branches.catalogue->jobs().enqueue({.stage = std::string(kStageOrganize), .path = path});
+  auto st = stat_at(tools.branches.local_root.get(), path);
+  if (!st) return st.err().code == ErrorCode::not_found ? Status() : Status(std::move(st).error());
+  return tools.branches.catalogue->arrived(path, st->st_ino);
 }
 
 }  // namespace mediafs::pipeline

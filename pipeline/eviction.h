@@ -28,6 +28,8 @@ class EvictionPlanner {
  private:
   void run(const std::stop_token& stop) noexcept;
   Status plan();
+  std::uint64_t in_flight(SteadyTime now);
+  Status choose(std::uint64_t wanted, std::uint64_t planned, SteadyTime now);
 
   Tools& tools_;
   Mutex mutex_;
@@ -35,7 +37,12 @@ class EvictionPlanner {
   bool woken_ GUARDED_BY(mutex_) = false;
   bool stopping_ GUARDED_BY(mutex_) = false;
   // Chosen lately, with when: an evict job that found its file open is not planned again at once.
-  std::map<std::int64_t, SteadyTime> chosen_;
+  struct Chosen {
+    SteadyTime when;
+    std::uint64_t size_bytes = 0;
+  };
+  std::map<std::int64_t, Chosen> chosen_;
+  tier::EvictCursor from_;  // where a round ended that had looked at enough
   std::jthread thread_;
 };
 

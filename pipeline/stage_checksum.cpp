@@ -25,7 +25,9 @@ Status write_sidecar(Tools& tools, const std::string& path, const Checksums& sum
   const std::string text = digest_of(sums, kind) + "\n";
   auto now = tools.tree.read_file(sidecar);
   if (now && *now == text) return {};
-  if (!tools.tree.stat(path)) return {};  // renamed or deleted meanwhile: its new name gets one
+  auto there = tools.tree.stat(path);
+  if (!there && there.err().code == ErrorCode::not_found) return {};  // renamed or deleted meanwhile
+  if (!there) return std::move(there).error();
   return tools.tree.write_file(sidecar, text);
 }
 
@@ -34,6 +36,8 @@ Status write_sidecar(Tools& tools, const std::string& path, const Checksums& sum
 Handler checksum_stage(Tools& tools) {
   return [&tools](const tier::Job& job, std::stop_token stop) -> Status {
     MEDIAFS_ASSIGN(auto summed, tools.mover.checksum(job.file_id, job.generation, std::move(stop)));
+    MEDIAFS_ASSIGN(const auto row, tools.branches.catalogue->find(job.file_id));
+    if (row && row->checksum != summed.sums.xxh128) return {};  // newer content, whose job writes its own
     return write_sidecar(tools, summed.path, summed.sums);
   };
 }

@@ -2,8 +2,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
-#include <sys/syscall.h>
+#include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,90 +10,130 @@
 #include <chrono>
 
 #include "common/fd.h"
-#include "common/log.h"
 #include "common/path.h"
+#include "pipeline/child.h"
 #include "pipeline/stages.h"
-
-extern char** environ;
+#include "tier/catalogue/hooks.h"
 
 namespace mediafs::pipeline {
 
 namespace {
 
-constexpr std::chrono::minutes kHookLimit{10};
-constexpr int kPollMs = 200;
+using std::chrono::milliseconds;
 
-// A job's path carries which hook it is: "INDEX:PATH".
-std::string hook_job_path(std::size_t index, const std::string& path) {
-  return std::to_string(index) + ":" + path;
-}
+constexpr milliseconds kEndsWithin{2000};  // between SIGTERM and SIGKILL
+constexpr std::size_t kOutputKept = 2048;  // its end: that is where errors stand
 
-Result<pid_t> start(const std::vector<std::string>& command) {
-  std::vector<char*> argv;
-  argv.reserve(command.size() + 1);
-  for (const auto& word : command) argv.push_back(const_cast<char*>(word.c_str()));
-  argv.push_back(nullptr);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  pid_t pid = 0;
-  const int failed = posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  if (failed != 0) return errno_error(failed, "hook " + command[0]);
-  return pid;
-}
-
-Status wait_for(pid_t pid, const std::string& name, const std::stop_token& stop) {
-  const Fd process(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-  const auto until = std::chrono::steady_clock::now() + kHookLimit;
-  const char* killed = nullptr;
-  while (process && killed == nullptr) {
-    struct pollfd p = {.fd = process.get(), .events = POLLIN, .revents = 0};
-    if (poll(&p, 1, kPollMs) > 0) break;
-    if (stop.stop_requested()) killed = "mediafs is stopping";
-    if (std::chrono::steady_clock::now() > until) killed = "it ran longer than 10 minutes and was ended";
-    if (killed != nullptr) kill(pid, SIGKILL);
+// What a hook says, without ever making it wait.
+class Output {
+ public:
+  static Result<Output> make() {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) return errno_error(errno, "hook");
+    Output output{Fd(ends[0]), Fd(ends[1])};
+    if (fcntl(output.ours_.get(), F_SETFL, O_NONBLOCK) != 0) return errno_error(errno, "hook");
+    return output;
   }
+  int ours() const { return ours_.get(); }
+  int theirs() const { return theirs_.get(); }
+  void started() { theirs_.reset(); }
+  void read() {
+    char chunk[4096];
+    // A bound: one that writes without end must not keep us from looking at the clock.
+    for (int turn = 0; turn < 64 && ours_; turn++) {
+      const ssize_t n = ::read(ours_.get(), chunk, sizeof(chunk));
+      if (n < 0 && (errno == EINTR || errno == EAGAIN)) return;
+      if (n <= 0) return ours_.reset();
+      text_.append(chunk, static_cast<std::size_t>(n));
+      if (text_.size() > kOutputKept) text_.erase(0, text_.size() - kOutputKept);
+    }
+  }
+  std::string text() const {
+    const auto end = text_.find_last_not_of(" \t\r\n");
+    return end == std::string::npos ? "" : text_.substr(0, end + 1);
+  }
+
+ private:
+  Output(Fd ours, Fd theirs) : ours_(std::move(ours)), theirs_(std::move(theirs)) {}
+  Fd ours_, theirs_;
+  std::string text_;
+};
+
+enum class Ended : std::uint8_t { by_itself, too_late, stopped };
+
+Ended wait_for(const Child& child, Output& output, milliseconds limit, const std::stop_token& stop) {
+  const Fd asked(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  const std::stop_callback wake(stop, [&] { eventfd_write(asked.get(), 1); });
+  const auto until = std::chrono::steady_clock::now() + limit;
+  for (;;) {
+    if (stop.stop_requested()) return Ended::stopped;
+    const auto left = std::chrono::duration_cast<milliseconds>(until - std::chrono::steady_clock::now());
+    if (left.count() <= 0) return Ended::too_late;
+    pollfd p[3] = {{.fd = child.pidfd(), .events = POLLIN, .revents = 0},
+                   {.fd = asked.get(), .events = POLLIN, .revents = 0},
+                   {.fd = output.ours(), .events = POLLIN, .revents = 0}};
+    if (poll(p, 3, static_cast<int>(left.count())) <= 0) continue;
+    output.read();
+    if (p[0].revents != 0) return Ended::by_itself;
+  }
+}
+
+std::string with_output(std::string what, const std::string& output) {
+  return output.empty() ? what : what + ": " + output;
+}
+
+Status run_hook(const std::vector<std::string>& command, const std::vector<std::string>& environment,
+                milliseconds limit, const std::stop_token& stop) {
+  const std::string name = "hook " + command.at(0);
+  MEDIAFS_ASSIGN(auto output, Output::make());
+  MEDIAFS_ASSIGN(auto child,
+                 start_child({.command = command, .environment = environment, .output = output.theirs()}));
+  output.started();
+  const Ended ended = wait_for(child, output, limit, stop);
   int status = 0;
-  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  if (ended != Ended::by_itself) {
+    child.signal_group(SIGTERM);
+    pollfd end{.fd = child.pidfd(), .events = POLLIN, .revents = 0};
+    poll(&end, 1, static_cast<int>(kEndsWithin.count()));  // not collected yet: its group is still its own
+    child.signal_group(SIGKILL);
+    child.await_end(kEndsWithin, status);
+    output.read();
   }
-  if (killed != nullptr)
-    return make_error(stop.stop_requested() ? ErrorCode::cancelled : ErrorCode::timeout, "hook " + name,
-                      killed);
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
+  if (ended == Ended::stopped) return make_error(ErrorCode::cancelled, name, "mediafs is stopping");
+  if (ended == Ended::too_late) {
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(limit).count();
+    return make_error(
+        ErrorCode::io, name,
+        with_output("it ran longer than " + std::to_string(seconds) + " s and was ended", output.text()));
+  }
+  child.await_end(kEndsWithin, status);
+  output.read();
+  const std::string said = output.text();
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+    // `changed` ends the job as done, and keeps the words.
+    return said.empty() ? Status() : Status(make_error(ErrorCode::changed, name, "it said: " + said));
+  }
   const std::string how = WIFEXITED(status) ? "exit status " + std::to_string(WEXITSTATUS(status))
                                             : "ended by signal " + std::to_string(WTERMSIG(status));
-  return make_error(ErrorCode::io, "hook " + name, how + " (its output is in mediafs's log)");
+  return make_error(ErrorCode::io, name, with_output(how, said));
 }
 
 }  // namespace
 
-Status enqueue_hooks(Tools& tools, std::string_view event, const std::string& path) {
-  const auto& hooks = tools.branches.config.hooks;
-  for (std::size_t i = 0; i < hooks.size(); i++) {
-    if (hooks[i].on != event) continue;
-    MEDIAFS_TRY(tools.branches.catalogue->jobs().enqueue(
-        {.stage = std::string(kStageHook), .path = hook_job_path(i, path)}));
-  }
-  return {};
-}
-
 Handler hook_stage(Tools& tools) {
   return [&tools](const tier::Job& job, std::stop_token stop) -> Status {
-    const auto colon = job.path.find(':');
+    const auto call = tier::hook_call(job.path);
     const auto& hooks = tools.branches.config.hooks;
-    const std::size_t index =
-        colon == std::string::npos ? hooks.size() : std::strtoul(job.path.c_str(), nullptr, 10);
-    if (index >= hooks.size()) {
+    if (!call || call->index >= hooks.size() || hooks[call->index].on != call->event) {
       return make_error(ErrorCode::changed, "hook for " + printable(job.path), "it is no longer configured");
     }
-    const std::string file = join_path(tools.mountpoint, job.path.substr(colon + 1));
-    std::vector<std::string> command = hooks[index].run;
+    const std::string file = join_path(tools.mountpoint, call->path);
+    std::vector<std::string> command = hooks[call->index].run;
     for (auto& word : command) {
       if (word == "{}") word = file;
     }
-    MEDIAFS_ASSIGN(const pid_t pid, start(command));
-    return wait_for(pid, command[0], stop);
+    return run_hook(command, {"MEDIAFS_EVENT=" + call->event, "MEDIAFS_PATH=" + file}, tools.hook_limit,
+                    stop);
   };
 }
 

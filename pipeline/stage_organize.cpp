@@ -16,6 +16,9 @@ namespace mediafs::pipeline {
 namespace {
 
 constexpr int kMostVariants = 1000;
+constexpr int kVariantsLookedAt = 20;
+constexpr std::size_t kLongestName = 240;  // leaves room for a sidecar's
+constexpr std::size_t kLongestExtension = 32;
 
 std::string_view extension_of(std::string_view name) {
   const auto dot = name.rfind('.');
@@ -26,10 +29,11 @@ std::string_view extension_of(std::string_view name) {
 std::string variant(const std::string& path, int n) {
   if (n < 2) return path;
   const std::string name(base_name(path));
-  const std::string_view ext = extension_of(name);
+  std::string_view ext = extension_of(name);
+  if (ext.size() > kLongestExtension) ext = {};  // no extension, but a name with a dot in it
   std::string stem = ext.empty() ? name : name.substr(0, name.size() - ext.size() - 1);
   const std::string tail = " (" + std::to_string(n) + ")" + (ext.empty() ? "" : "." + std::string(ext));
-  const std::size_t room = 240 - tail.size();
+  const std::size_t room = kLongestName - tail.size();
   if (stem.size() > room) {
     std::size_t cut = room;
     while (cut > 0 && (static_cast<unsigned char>(stem[cut]) & 0xC0U) == 0x80U) cut--;
@@ -55,12 +59,12 @@ enum class Renamed : std::uint8_t { done, taken, source_gone };
 
 class Organizer {
  public:
-  Organizer(Tools& tools, const naming::Layout& layout, const tier::Job& job)
-      : tools_(tools), layout_(layout), job_(job) {}
+  Organizer(Tools& tools, const naming::Layout& layout, const tier::Job& job, std::stop_token stop)
+      : tools_(tools), layout_(layout), job_(job), stop_(std::move(stop)) {}
 
   Status run() {
     auto st = tools_.tree.stat(job_.path);
-    if (!st && st.err().code == ErrorCode::not_found) return moved_on();
+    if (!st && st.err().code == ErrorCode::not_found) return gone();
     if (!st) return std::move(st).error();
     if (!S_ISREG(st->mode)) return moved_on();
     size_bytes_ = st->size_bytes;
@@ -71,6 +75,24 @@ class Organizer {
  private:
   Error moved_on() const {
     return make_error(ErrorCode::changed, "organize " + printable(job_.path), "it is no longer in Incoming");
+  }
+
+  // Killed after the rename, before its row was written: the hooks on `filed` come with the row, by this job.
+  Error gone() const {
+    const std::string aside = unsorted(base_name(job_.path));
+    for (const std::string& first : {place().value_or(aside), aside}) {
+      for (int n = 1; n <= kVariantsLookedAt; n++) {
+        const std::string path = variant(first, n);
+        const auto st = stat_at(tools_.branches.local_root.get(), path);
+        if (!st) break;
+        if (static_cast<std::int64_t>(st->st_ino) != job_.generation) continue;
+        const auto row = tools_.branches.catalogue->find(path);
+        if (row && *row) break;
+        return make_error(ErrorCode::busy, "organize " + printable(job_.path),
+                          "it is filed, and will be catalogued by the scan");
+      }
+    }
+    return moved_on();
   }
 
   std::string unsorted(std::string_view name) const {
@@ -136,7 +158,10 @@ class Organizer {
   Status file_under(const std::string& target) {
     for (int turn = 0; turn < 3; turn++) {
       MEDIAFS_ASSIGN(const Renamed renamed, rename_to(job_.path, target));
-      if (renamed == Renamed::done) return filed(target);
+      if (renamed == Renamed::done) {
+        filed(target);
+        return {};
+      }
       if (renamed == Renamed::source_gone) return moved_on();
       MEDIAFS_ASSIGN(const bool again, resolve_conflict(target));
       if (!again) return {};
@@ -164,7 +189,7 @@ class Organizer {
     const bool in_unsorted = is_within(target, tools_.branches.config.organize.unsorted);
     if (policy == "keep_both" || in_unsorted) {
       MEDIAFS_ASSIGN(const std::string path, rename_to_free(job_.path, target, 2));
-      MEDIAFS_TRY(filed(path));
+      filed(path);
       return false;
     }
     auto existing = tools_.tree.stat(target);
@@ -178,7 +203,7 @@ class Organizer {
       return true;
     }
     MEDIAFS_ASSIGN(const std::string path, rename_to_free(job_.path, unsorted(base_name(job_.path)), 1));
-    MEDIAFS_TRY(filed(path));
+    filed(path);
     return false;
   }
 
@@ -186,10 +211,10 @@ class Organizer {
   Result<bool> same_content(const std::string& target) const {
     auto existing = tools_.tree.stat(target);
     if (!existing || !S_ISREG(existing->mode) || existing->size_bytes != size_bytes_) return false;
-    MEDIAFS_ASSIGN(const auto mine, tools_.tree.checksum(job_.path));
+    MEDIAFS_ASSIGN(const auto mine, tools_.tree.checksum(job_.path, stop_));
     MEDIAFS_ASSIGN(const auto node, tools_.branches.catalogue->find(target));
     if (node && row_is_right(*node)) return mine == *node->checksum;
-    MEDIAFS_ASSIGN(const auto theirs, tools_.tree.checksum(target));
+    MEDIAFS_ASSIGN(const auto theirs, tools_.tree.checksum(target, stop_));
     return mine == theirs;
   }
 
@@ -201,15 +226,15 @@ class Organizer {
     return st && tier::fingerprint_of(*st) == node.local->fingerprint;
   }
 
-  Status filed(const std::string& path) const {
+  void filed(const std::string& path) const {
     crash_point("organize.after_rename");
     log::info("filed", {{"path", printable(path)}, {"job", job_.id}, {"from", printable(job_.path)}});
-    return enqueue_hooks(tools_, "filed", path);
   }
 
   Tools& tools_;
   const naming::Layout& layout_;
   const tier::Job& job_;
+  const std::stop_token stop_;
   std::uint64_t size_bytes_ = 0;
 };
 
@@ -221,8 +246,8 @@ Result<Handler> organize_stage(Tools& tools) {
       auto compiled,
       naming::Layout::compile({.movies = config.movies, .shows = config.shows, .unsorted = config.unsorted}));
   auto layout = std::make_shared<const naming::Layout>(std::move(compiled));
-  return Handler([&tools, layout](const tier::Job& job, std::stop_token) {
-    return Organizer(tools, *layout, job).run();
+  return Handler([&tools, layout](const tier::Job& job, std::stop_token stop) {
+    return Organizer(tools, *layout, job, std::move(stop)).run();
   });
 }
 

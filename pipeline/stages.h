@@ -4,6 +4,7 @@
 // Errors:     as pipeline/workers.h's retry_plan reads them: changed = nothing left to do, busy = later.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -17,9 +18,6 @@
 
 namespace mediafs::pipeline {
 
-inline constexpr std::string_view kStageOrganize = "organize";
-inline constexpr std::string_view kStageHook = "hook";
-
 struct Tools {
   tier::Branches& branches;
   tier::Mover& mover;
@@ -27,6 +25,7 @@ struct Tools {
   Tree& tree;
   std::string mountpoint;                    // of the tree, for hooks
   std::function<void()> plan_eviction = {};  // something became evictable
+  std::chrono::milliseconds hook_limit = std::chrono::minutes(10);
 };
 
 Result<Handler> organize_stage(Tools& tools);  // config: a template of [organize] is wrong
@@ -38,12 +37,9 @@ Handler forget_stage(Tools& tools);
 Handler restat_stage(Tools& tools);
 Handler hook_stage(Tools& tools);
 
-// A file below Incoming has settled: its organize job, unless its name is one that [incoming] ignore leaves
+// A file below Incoming has settled: its organize job and the hooks on that, unless its name is one that [incoming] ignore leaves
 // alone.
 Status enqueue_arrival(Tools& tools, const std::string& path);
 bool ignored_in_incoming(const Config::Incoming& incoming, std::string_view path);
-
-// Jobs for each [[hook]] on `event`.
-Status enqueue_hooks(Tools& tools, std::string_view event, const std::string& path);
 
 }  // namespace mediafs::pipeline

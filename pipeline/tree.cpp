@@ -1,73 +1,98 @@
 #include "pipeline/tree.h"
 
-#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
-#include <spawn.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <utility>
 
+#include "common/clock.h"
+#include "common/path.h"
+#include "pipeline/child.h"
 #include "pipeline/tree_wire.h"
-
-extern char** environ;
 
 namespace mediafs::pipeline {
 
 namespace {
 
-constexpr int kAgentSocket = 3;
+using std::chrono::milliseconds;
 
-Result<pid_t> spawn(const std::string& program, int socket) {
-  std::string name = program;
-  std::string command = "tree-agent";
-  char* argv[] = {name.data(), command.data(), nullptr};
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attributes;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawnattr_init(&attributes);
-  posix_spawn_file_actions_adddup2(&actions, socket, kAgentSocket);
-  // It says nothing; and whoever waits for the end of our output doesn't wait for an agent's.
-  for (const int fd : {0, 1, 2}) posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
-  // Of its own group, with signals as in a fresh process: Ctrl-C is for the daemon, which ends its agents in order.
-  sigset_t none;
-  sigemptyset(&none);
-  posix_spawnattr_setsigmask(&attributes, &none);
-  posix_spawnattr_setpgroup(&attributes, 0);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
-  pid_t pid = 0;
-  const int failed = posix_spawn(&pid, program.c_str(), &actions, &attributes, argv, environ);
-  posix_spawnattr_destroy(&attributes);
-  posix_spawn_file_actions_destroy(&actions);
-  if (failed != 0) return errno_error(failed, "start " + program);
-  return pid;
+constexpr milliseconds kEndsWithin{2000};
+constexpr milliseconds kHurried{5000};
+
+int poll_ms(SteadyTime until) {
+  const auto left =
+      std::chrono::duration_cast<milliseconds>(until - std::chrono::steady_clock::now()).count();
+  return static_cast<int>(std::clamp<std::int64_t>(left + 1, 0, 3'600'000));
 }
 
 }  // namespace
 
 struct Tree::Agent {
   Fd socket;
-  pid_t pid = 0;
+  Child child;
+  Agent(Fd s, Child c) : socket(std::move(s)), child(std::move(c)) {}
+  Agent(const Agent&) = delete;
+  Agent& operator=(const Agent&) = delete;
   ~Agent() {
     socket.reset();  // it exits
-    while (pid > 0 && waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
-    }
+    int status = 0;
+    child.await_end(kEndsWithin, status);
   }
 };
 
-Tree::Tree(Options options) : options_(std::move(options)) {}
+Tree::Tree(Options options) : options_(std::move(options)), hurry_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 Tree::~Tree() = default;
 
 std::unique_ptr<Tree> Tree::open(Options options) {
   return std::unique_ptr<Tree>(new Tree(std::move(options)));
 }
 
+void Tree::hurry() {
+  eventfd_write(hurry_.get(), 1);
+}
+
+Result<std::unique_ptr<Tree::Agent>> Tree::start() const {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+    return errno_error(errno, "tree agent");
+  Fd ours(ends[0]);
+  const Fd theirs(ends[1]);
+  // It says nothing; and whoever waits for the end of our output doesn't wait for an agent's. The program is ours: what
+  // it needs in order to run, as we do, is handed on.
+  MEDIAFS_ASSIGN(
+      auto child,
+      start_child({.command = {options_.program, "tree-agent"},
+                   .environment = environment_of(
+                       {"LD_LIBRARY_PATH", "ASAN_OPTIONS", "LSAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS"}),
+                   .socket = theirs.get()}));
+  return std::make_unique<Agent>(std::move(ours), std::move(child));
+}
+
+void Tree::collect_lost() {
+  const auto ended = [](const auto& agent) {
+    int status = 0;
+    return agent->child.await_end(milliseconds(0), status);
+  };
+  made_ -= std::erase_if(lost_, ended);
+}
+
 Result<std::unique_ptr<Tree::Agent>> Tree::take() {
+  const auto deadline = std::chrono::steady_clock::now() + options_.call_limit;
   {
     MutexLock lock(mutex_);
-    while (idle_.empty() && made_ >= options_.agents) freed_.wait(mutex_);
+    for (;;) {
+      collect_lost();
+      if (!idle_.empty() || made_ < options_.agents) break;
+      if (!freed_.wait_until(mutex_, deadline)) {
+        return make_error(ErrorCode::timeout, "tree " + printable(options_.root),
+                          "all of its agents are at work (tried again later)");
+      }
+    }
     if (!idle_.empty()) {
       auto agent = std::move(idle_.back());
       idle_.pop_back();
@@ -75,37 +100,65 @@ Result<std::unique_ptr<Tree::Agent>> Tree::take() {
     }
     made_++;
   }
-  auto agent = std::make_unique<Agent>();
-  int ends[2];
-  Result<pid_t> pid = make_error(ErrorCode::internal, "tree agent");
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
-    pid = errno_error(errno, "tree agent");
-  } else {
-    agent->socket = Fd(ends[0]);
-    const Fd theirs(ends[1]);
-    pid = spawn(options_.program, theirs.get());
-  }
-  if (pid) {
-    agent->pid = *pid;
-    return agent;
-  }
+  auto agent = start();
+  if (agent) return agent;
   MutexLock lock(mutex_);
   made_--;
   freed_.notify_one();
-  return std::move(pid).error();
+  return agent;
 }
 
 void Tree::give_back(std::unique_ptr<Agent> agent) {
   MutexLock lock(mutex_);
-  if (agent) {
-    idle_.push_back(std::move(agent));
-  } else {
+  idle_.push_back(std::move(agent));
+  freed_.notify_one();
+}
+
+// A new one takes its place. One that waits within the kernel ends when the kernel lets it, and counts until then.
+void Tree::end(std::unique_ptr<Agent> agent) {
+  agent->socket.reset();
+  agent->child.signal_group(SIGKILL);
+  int status = 0;
+  const bool ended = agent->child.await_end(kEndsWithin, status);
+  MutexLock lock(mutex_);
+  if (ended) {
     made_--;
+  } else {
+    lost_.push_back(std::move(agent));
   }
   freed_.notify_one();
 }
 
-Result<std::string> Tree::call(char operation, const std::string& a, const std::string& b) {
+// The next packet that is an answer.
+Result<std::string> Tree::await(Agent& agent, const std::stop_token& stop) {
+  const Fd asked(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  const std::stop_callback wake(stop, [&] { eventfd_write(asked.get(), 1); });
+  auto until = std::chrono::steady_clock::now() + options_.call_limit;
+  bool hurried = false;
+  for (;;) {
+    pollfd p[3] = {{.fd = agent.socket.get(), .events = POLLIN, .revents = 0},
+                   {.fd = asked.get(), .events = POLLIN, .revents = 0},
+                   {.fd = hurried ? -1 : hurry_.get(), .events = POLLIN, .revents = 0}};
+    const int n = poll(p, 3, poll_ms(until));
+    if (n > 0 && p[0].revents != 0) {
+      MEDIAFS_ASSIGN(auto packet, wire::receive(agent.socket.get()));
+      if (packet != wire::kAlive) return packet;
+      if (!hurried) until = std::chrono::steady_clock::now() + options_.call_limit;
+    }
+    if (n > 0 && p[1].revents != 0) return make_error(ErrorCode::cancelled, "tree", "asked to stop");
+    if (n > 0 && p[2].revents != 0) {
+      hurried = true;
+      until = std::min(until, std::chrono::steady_clock::now() + kHurried);
+    }
+    if (std::chrono::steady_clock::now() >= until) {
+      return make_error(ErrorCode::timeout, "tree " + printable(options_.root),
+                        "it gave no answer in time (tried again later)");
+    }
+  }
+}
+
+Result<std::string> Tree::call(char operation, const std::string& a, const std::string& b,
+                               const std::stop_token& stop) {
   wire::Request request{.operation = operation, .root = options_.root, .device = 0, .a = a, .b = b};
   {
     MutexLock lock(mutex_);
@@ -114,11 +167,12 @@ Result<std::string> Tree::call(char operation, const std::string& a, const std::
   if (options_.program.empty()) return wire::decode_reply(carry_out_encoded(request));
   MEDIAFS_ASSIGN(auto agent, take());
   Result<std::string> packet = make_error(ErrorCode::offline, "tree agent", "it ended");
-  if (wire::send_message(agent->socket.get(), wire::encode(request)))
-    packet = wire::receive(agent->socket.get());
-  if (!packet) agent.reset();  // a new one takes its place
+  if (wire::send_message(agent->socket.get(), wire::encode(request))) packet = await(*agent, stop);
+  if (!packet) {
+    end(std::move(agent));
+    return std::move(packet).error();
+  }
   give_back(std::move(agent));
-  if (!packet) return std::move(packet).error();
   return wire::decode_reply(*packet);
 }
 
@@ -155,8 +209,8 @@ Result<std::string> Tree::read_file(const std::string& path) {
   return call(wire::kRead, path, "");
 }
 
-Result<Xxh128> Tree::checksum(const std::string& path) {
-  MEDIAFS_ASSIGN(const std::string hex, call(wire::kChecksum, path, ""));
+Result<Xxh128> Tree::checksum(const std::string& path, std::stop_token stop) {
+  MEDIAFS_ASSIGN(const std::string hex, call(wire::kChecksum, path, "", stop));
   const auto sum = xxh128_from_hex(hex);
   if (!sum) return make_error(ErrorCode::internal, "tree agent", "its checksum is not one");
   return *sum;

@@ -2,15 +2,19 @@
 // it sees that. The calls run in processes of their own (agents): a process that waits for its own mount can't be
 // killed, because the kernel waits for an answer that its dying threads no longer give. An agent of a daemon that is
 // gone sees its socket end, and exits.
-// Threads:    safe from any thread; a call takes a free agent and waits for its answer.
+// Threads:    safe from any thread; a call takes a free agent and waits for its answer, both with a deadline. An agent
+//             that lets it pass is killed.
 // Owns:       the agents.
 // Shapes:     paths are relative to the tree's root.
-// Errors:     those of the call; exists from rename; offline when the tree isn't mounted or an agent died.
+// Errors:     those of the call; exists from rename; offline when the tree isn't mounted or an agent died; timeout: the
+//             call may have been carried out all the same.
 #pragma once
 
 #include <sys/stat.h>
 
+#include <chrono>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -28,6 +32,8 @@ class Tree {
     std::string
         program;  // started as `PROGRAM tree-agent` with its socket as descriptor 3; "": calls run in-process
     std::size_t agents = 8;
+    // Without an answer, or in a checksum without progress. Longer than any deadline of the tree itself.
+    std::chrono::milliseconds call_limit = std::chrono::minutes(2);
   };
   static std::unique_ptr<Tree> open(Options options);  // agents are started as calls need them
   ~Tree();
@@ -46,20 +52,29 @@ class Tree {
   Status unlink(const std::string& path);
   Status write_file(const std::string& path, const std::string& text);  // atomically
   Result<std::string> read_file(const std::string& path);               // at most 4 KiB
-  Result<Xxh128> checksum(const std::string& path);
+  Result<Xxh128> checksum(const std::string& path, std::stop_token stop = {});
+  // From now on a call has a few seconds: the daemon is stopping.
+  void hurry() EXCLUDES(mutex_);
 
  private:
   struct Agent;
   explicit Tree(Options options);
-  Result<std::string> call(char operation, const std::string& a, const std::string& b) EXCLUDES(mutex_);
+  Result<std::string> call(char operation, const std::string& a, const std::string& b,
+                           const std::stop_token& stop = {}) EXCLUDES(mutex_);
   Result<std::unique_ptr<Agent>> take() EXCLUDES(mutex_);
+  Result<std::unique_ptr<Agent>> start() const;
   void give_back(std::unique_ptr<Agent> agent) EXCLUDES(mutex_);
+  void end(std::unique_ptr<Agent> agent) EXCLUDES(mutex_);
+  void collect_lost() REQUIRES(mutex_);
+  Result<std::string> await(Agent& agent, const std::stop_token& stop);
 
   Options options_;
   Mutex mutex_;
   CondVar freed_;
   std::vector<std::unique_ptr<Agent>> idle_ GUARDED_BY(mutex_);
-  std::size_t made_ GUARDED_BY(mutex_) = 0;
+  std::size_t made_ GUARDED_BY(mutex_) = 0;                      // idle, at work or lost
+  std::vector<std::unique_ptr<Agent>> lost_ GUARDED_BY(mutex_);  // killed, and not yet at their end
+  Fd hurry_;                                                     // an eventfd, readable from hurry() on
   std::uint64_t device_ GUARDED_BY(mutex_) = 0;
 };
 

@@ -5,8 +5,12 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <span>
+#include <vector>
 
+#include "common/hash.h"
 #include "common/path.h"
 #include "pipeline/tree.h"
 #include "pipeline/tree_wire.h"
@@ -14,6 +18,9 @@
 namespace mediafs::pipeline {
 
 namespace {
+
+constexpr std::size_t kChunk = 1U << 20;
+constexpr std::chrono::seconds kTellAlive{1};
 
 // For *at() calls. What is below an empty mount point is nobody's.
 Result<Fd> open_root(const wire::Request& request) {
@@ -37,13 +44,24 @@ Result<std::string> rename_to(int root, const std::string& from, const std::stri
   return errno_error(errno, "rename " + printable(from) + " to " + printable(to));
 }
 
-Result<std::string> checksum(int root, const std::string& path) {
+Result<std::string> checksum(int root, const std::string& path, const std::function<void()>& alive) {
   MEDIAFS_ASSIGN(auto fd, open_at(root, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-  MEDIAFS_ASSIGN(const auto sums, hash_fd(fd.get(), {}));
-  return to_hex(sums.xxh128);
+  std::vector<std::byte> chunk(kChunk);
+  Hasher hasher{Hasher::Want{}};
+  auto told = std::chrono::steady_clock::now();
+  for (std::uint64_t at = 0;;) {
+    MEDIAFS_ASSIGN(const std::size_t n, read_some(fd.get(), chunk, at));
+    if (n == 0) return to_hex(hasher.finish().xxh128);
+    hasher.update(std::span(chunk).first(n));
+    at += n;
+    if (const auto now = std::chrono::steady_clock::now(); alive && now - told > kTellAlive) {
+      told = now;
+      alive();
+    }
+  }
 }
 
-Result<std::string> carry_out(const wire::Request& request) {
+Result<std::string> carry_out(const wire::Request& request, const std::function<void()>& alive) {
   MEDIAFS_ASSIGN(auto root, open_root(request));
   switch (request.operation) {
     case wire::kMeet:
@@ -64,7 +82,7 @@ Result<std::string> carry_out(const wire::Request& request) {
     case wire::kRead:
       return read_file(root.get(), request.a, 4096);
     case wire::kChecksum:
-      return checksum(root.get(), request.a);
+      return checksum(root.get(), request.a, alive);
     default:
       return make_error(ErrorCode::internal, "tree agent", "unknown operation");
   }
@@ -72,8 +90,8 @@ Result<std::string> carry_out(const wire::Request& request) {
 
 }  // namespace
 
-std::string carry_out_encoded(const wire::Request& request) {
-  return wire::encode(carry_out(request));
+std::string carry_out_encoded(const wire::Request& request, const std::function<void()>& alive) {
+  return wire::encode(carry_out(request, alive));
 }
 
 int run_tree_agent(int socket) {
@@ -82,7 +100,8 @@ int run_tree_agent(int socket) {
     if (!message) return 0;
     auto request = wire::decode_request(*message);
     if (!request) return 1;
-    if (!wire::send_message(socket, carry_out_encoded(*request))) return 0;
+    const auto alive = [socket] { wire::send_message(socket, std::string(wire::kAlive)); };
+    if (!wire::send_message(socket, carry_out_encoded(*request, alive))) return 0;
   }
 }
 

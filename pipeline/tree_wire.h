@@ -5,7 +5,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <string_view>
 
 #include "common/result.h"
 
@@ -13,6 +15,9 @@ namespace mediafs::pipeline::wire {
 
 inline constexpr char kMeet = 'm', kStat = 's', kRename = 'r', kUnlink = 'u', kWrite = 'w', kRead = 'd',
                       kChecksum = 'c';
+
+// Instead of an answer: a call that takes long goes on.
+inline constexpr std::string_view kAlive = "alive";
 
 struct Request {
   char operation = 0;
@@ -32,6 +37,7 @@ Result<std::string> receive(int socket);
 
 namespace mediafs::pipeline {
 
-std::string carry_out_encoded(const wire::Request& request);
+// `alive` is called now and then while it takes long.
+std::string carry_out_encoded(const wire::Request& request, const std::function<void()>& alive = {});
 
 }  // namespace mediafs::pipeline

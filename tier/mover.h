@@ -45,6 +45,8 @@ struct Branches {
 };
 
 inline constexpr std::string_view kStateName = ".mediafs";
+inline constexpr std::string_view kMovingKeys =
+    ".mediafs/moving/";  // of objects that stepped aside; then the file's id
 inline constexpr std::string_view kTempDir = ".mediafs/tmp";  // below local.path: for files on their way in
 
 class Mover {
@@ -88,6 +90,7 @@ class Mover {
   Status await_space(std::uint64_t bytes, const std::stop_token& stop);
   Result<Checksums> download(const Node& node, int fd, const Progress& progress, std::stop_token stop);
   Status publish_fetched(const Node& node, int fd, const std::string& temp);
+  Status take_standing(const std::string& path);
 
   Branches& b_;
   Transfers transfers_;

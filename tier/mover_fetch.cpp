@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "common/crash.h"
+#include "common/log.h"
 #include "common/path.h"
 #include "tier/mover.h"
 
@@ -40,21 +41,18 @@ struct Incoming {
   Status outcome GUARDED_BY(mutex);
 };
 
-// Removes the temporary file unless it was published.
+// Removes the temporary file; one that was renamed into place is not there any more.
 class TempFile {
  public:
   TempFile(int dir, std::string path) : dir_(dir), path_(std::move(path)) {}
-  ~TempFile() {
-    if (!path_.empty()) unlinkat(dir_, path_.c_str(), 0);
-  }
+  ~TempFile() { unlinkat(dir_, path_.c_str(), 0); }
   TempFile(const TempFile&) = delete;
   TempFile& operator=(const TempFile&) = delete;
   const std::string& path() const { return path_; }
-  void published() { path_.clear(); }
 
  private:
   int dir_;
-  std::string path_;
+  const std::string path_;
 };
 
 Status apply_attributes(int fd, const Node& node) {
@@ -133,6 +131,19 @@ Result<Checksums> Mover::download(const Node& node, int fd, const Progress& prog
   return state->hasher.finish();
 }
 
+// What a killed eviction had not unlinked yet, or somebody put there underneath. It is local again, and is read anew
+// before it is believed: the row's bytes become proven, others are its newest content. Nothing is overwritten.
+// REQUIRES: the claim of `path`.
+Status Mover::take_standing(const std::string& path) {
+  MEDIAFS_ASSIGN(const auto st, stat_at(b_.local_root.get(), path));
+  if (!S_ISREG(st.st_mode)) {
+    return make_error(ErrorCode::exists, "fetch " + printable(path),
+                      "something that is no file has its name on the local branch (rename that)");
+  }
+  log::info("fetch found the file on the local branch", {{"path", printable(path)}});
+  return adopt_claimed(path);
+}
+
 Status Mover::publish_fetched(const Node& node, int fd, const std::string& temp) {
   MEDIAFS_TRY(apply_attributes(fd, node));
   MEDIAFS_ASSIGN(auto claim, b_.claims->claim(node.path));
@@ -147,6 +158,7 @@ Status Mover::publish_fetched(const Node& node, int fd, const std::string& temp)
   crash_point("fetch.before_publish");
   if (renameat2(root, temp.c_str(), root, node.path.c_str(), RENAME_NOREPLACE) != 0) {
     const int saved = errno;
+    if (saved == EEXIST) return take_standing(node.path);
     return errno_error(saved, "fetch " + printable(node.path));
   }
   crash_point("fetch.after_publish");
@@ -181,6 +193,10 @@ Status Mover::fetch(const std::string& path, const Progress& progress, std::stop
     return make_error(ErrorCode::not_found, "fetch " + printable(path), "no such file in the tree");
   }
   if (found->local) return {};
+  if (stat_at(b_.local_root.get(), path)) {
+    MEDIAFS_ASSIGN(auto claim, b_.claims->claim(path));
+    if (stat_at(b_.local_root.get(), path)) return take_standing(path);
+  }
   if (!found->vault || !b_.vault) {
     return make_error(ErrorCode::not_found, "fetch " + printable(path), "no branch has its bytes");
   }
@@ -210,9 +226,7 @@ Status Mover::fetch(const std::string& path, const Progress& progress, std::stop
         ErrorCode::corrupt, "fetch " + printable(path),
         "the vault's bytes are not those that were uploaded (mediafs verify --vault shows the extent)");
   }
-  MEDIAFS_TRY(publish_fetched(node, fd.get(), temp.path()));
-  temp.published();
-  return {};
+  return publish_fetched(node, fd.get(), temp.path());
 }
 
 }  // namespace mediafs::tier

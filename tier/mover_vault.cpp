@@ -78,7 +78,10 @@ Status Mover::step_aside(std::int64_t id, const std::string& key, std::stop_toke
   ObjectMeta meta = meta_of(*node);
   meta.checksum = node->vault->checksum;
   VaultCopy aside = *node->vault;
-  aside.key = std::string(kStateName) + "/moving/" + std::to_string(id);
+  aside.key = std::string(kMovingKeys) + std::to_string(id);
+  MEDIAFS_ASSIGN(auto claim, b_.claims->claim(Claims::key_claim(aside.key)));
+  // Asked for beforehand: it clears the copy away that a kill leaves, and does nothing once a row stands on it.
+  MEDIAFS_TRY(b_.catalogue->jobs().enqueue(JobSpec{.stage = std::string(kStageForget), .path = aside.key}));
   MEDIAFS_ASSIGN(const auto copied, b_.vault->copy(key, aside.key, meta, std::move(stop)));
   crash_point("relocate.after_aside");
   aside.etag = copied.etag;

@@ -238,6 +238,11 @@ Result<ReconcileReport> Reconcile::scan(std::stop_token stop) {
 
 Status Reconcile::import_vault(std::stop_token stop) {
   if (!b_.vault) return {};
+  MEDIAFS_TRY(import_listing(stop));
+  return settle_moving(stop);
+}
+
+Status Reconcile::import_listing(const std::stop_token& stop) {
   MEDIAFS_ASSIGN(auto listed, b_.catalogue->setting(kVaultListed));
   if (!listed.empty()) return {};
   Status failed;

@@ -30,11 +30,16 @@ class Reconcile {
   Status file_moved(const std::string& path, const std::string& to);
   // The whole local tree against the catalogue, both ways. Removes what a killed fetch left in kTempDir.
   Result<ReconcileReport> scan(std::stop_token stop);
-  // First contact with a vault that the catalogue doesn't know: its listing becomes vault-only files.
+  // First contact with a vault that the catalogue doesn't know: its listing becomes vault-only files. At each start:
+  // what a killed relocation left there is put in its place, or kept below [organize] unsorted.
   Status import_vault(std::stop_token stop);
 
  private:
   class Scan;
+  Status import_listing(const std::stop_token& stop);
+  Status settle_moving(const std::stop_token& stop);
+  Status settle_moving_key(const std::string& key, const std::stop_token& stop);
+  Status keep_moving(const ObjectInfo& object, const std::stop_token& stop);
   Branches& b_;
   std::function<void(const std::string& path)> incoming_;
 };

@@ -310,6 +310,20 @@ class Attributes(Case):
         os.removexattr(path, "user.mediafs.pin")
         self.assertEqual(os.getxattr(path, "user.mediafs.pin"), b"0")
 
+    def test_pin_of_a_directory(self):
+        path = self.evicted(b"abc")
+        folder = os.path.dirname(path)
+        os.setxattr(folder, "user.mediafs.pin", b"1")
+        self.assertEqual(os.getxattr(folder, "user.mediafs.pin"), b"1")
+        self.assertEqual(os.getxattr(path, "user.mediafs.pin"), b"1")
+        with open(folder + "/new.mkv", "wb") as file:  # not catalogued yet
+            file.write(b"x")
+        self.assertEqual(os.getxattr(folder + "/new.mkv", "user.mediafs.pin"), b"1")
+        os.unlink(folder + "/new.mkv")
+        self.assertEqual(errno_of(os.setxattr, path, "user.mediafs.pin", b"0"), "EINVAL")
+        os.setxattr(folder, "user.mediafs.pin", b"0")
+        self.assertEqual(os.getxattr(path, "user.mediafs.pin"), b"0")
+
 
 class ControlFiles(Case):
     def test_files(self):

@@ -90,6 +90,36 @@ TEST_CASE("equal names in Unsorted are numbered, never overwritten") {
   CHECK(tier::TierRig::read(o.local("Unsorted/notes (3).pdf")) == "three");
 }
 
+TEST_CASE("names at the limit, with an extension that leaves no room for a number, are numbered too") {
+  for (const std::string& name :
+       {"a." + std::string(250, 'x'), std::string(250, 'y') + ".pdf", "." + std::string(254, 'z'),
+        std::string(4, 'n') + "." + std::string(236, 'x')}) {
+    Organizing o;
+    o.branches.config.incoming.ignore.clear();
+    for (const char* text : {"one", "two!", "three"}) {
+      o.write("Incoming/" + name, text);
+      REQUIRE(o.organize("Incoming/" + name));
+      CHECK_FALSE(o.exists("Incoming/" + name));
+    }
+    std::size_t kept = 0;
+    for (const auto& entry : stdfs::directory_iterator(o.local("Unsorted"))) {
+      CHECK(entry.path().filename().string().size() <= 255);
+      kept++;
+    }
+    CHECK(kept == 3);
+  }
+}
+
+TEST_CASE("a file that a killed organize has filed waits for its row") {
+  Organizing o;
+  o.write(kFiled, "film");
+  tier::Job job = Organizing::job_for(kRelease);
+  job.generation = static_cast<std::int64_t>(stat_at(o.branches.local_root.get(), kFiled)->st_ino);
+  CHECK((*o.handler)(job, {}).err().code == ErrorCode::busy);
+  REQUIRE(o.reconcile->file_settled(kFiled));
+  CHECK((*o.handler)(job, {}).err().code == ErrorCode::changed);
+}
+
 TEST_CASE("a place outside the library is refused") {
   Organizing o;
   o.branches.config.organize.unsorted = "Incoming/again";

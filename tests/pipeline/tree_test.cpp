@@ -2,7 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "pipeline/tree_wire.h"
@@ -47,6 +49,43 @@ TEST_CASE("agents carry out calls, several at a time, and errors come back with 
   CHECK(tree->rename("a", "0/0\nodd \xff name").err().code == ErrorCode::exists);
   CHECK(tree->stat("a")->size_bytes == 1);
   CHECK(tree->unlink("a"));
+}
+
+TEST_CASE("an agent that does not answer is killed, its call ends in time, and the next one has another") {
+  const char* program = std::getenv("MEDIAFS_TEST_PROGRAM");
+  REQUIRE_MESSAGE(program != nullptr, "MEDIAFS_TEST_PROGRAM names the mediafs program (ctest sets it)");
+  Place place;
+  const std::string script = place.root + "/agent";
+  // The first that is started hangs; its environment is kept.
+  std::ofstream(script) << "#!/bin/sh\nif mkdir " << place.root << "/hung 2>/dev/null; then env >"
+                        << place.root << "/environment; echo $$ >" << place.root
+                        << "/pid; exec sleep 1000; fi\nexec " << program << " tree-agent\n";
+  stdfs::permissions(script, stdfs::perms::owner_all);
+  setenv("MEDIAFS_VAULT_SECRET_KEY", "hush", 1);
+  auto tree = Tree::open(
+      {.root = place.root, .program = script, .agents = 1, .call_limit = std::chrono::milliseconds(3000)});
+  CHECK(tree->stat("agent").err().code == ErrorCode::timeout);
+  unsetenv("MEDIAFS_VAULT_SECRET_KEY");
+  std::string pid;
+  std::string line;
+  std::ifstream(place.root + "/pid") >> pid;
+  REQUIRE_FALSE(pid.empty());
+  CHECK_FALSE(stdfs::exists("/proc/" + pid));
+  for (std::ifstream in(place.root + "/environment"); std::getline(in, line);) {
+    CHECK(line.find("hush") == std::string::npos);
+  }
+  CHECK(tree->stat("agent"));
+}
+
+TEST_CASE("a checksum through the tree ends when it is asked to") {
+  Place place;
+  const std::string script = place.root + "/agent";
+  std::ofstream(script) << "#!/bin/sh\nexec sleep 1000\n";
+  stdfs::permissions(script, stdfs::perms::owner_all);
+  auto tree = Tree::open({.root = place.root, .program = script, .agents = 1});
+  std::stop_source stop;
+  stop.request_stop();
+  CHECK(tree->checksum("agent", stop.get_token()).err().code == ErrorCode::cancelled);
 }
 
 TEST_CASE("packets that are not ours are refused") {

@@ -110,6 +110,38 @@ TEST_CASE("fetch refuses bytes that are not those that were uploaded, and leaves
   CHECK(stdfs::is_empty(rig.local(".mediafs/tmp")));
 }
 
+TEST_CASE("fetch takes what an eviction had not unlinked when it was killed") {
+  TierRig rig;
+  rig.add("a.mkv", "film a");
+  const Node node = rig.node("a.mkv");
+  REQUIRE(rig.catalogue->drop_local(node.id, node.generation, node.local->fingerprint));
+  SUBCASE("the very bytes: nothing is downloaded, and they are proven again") {
+    REQUIRE(rig.mover.fetch("a.mkv", {}, {}));
+    rig.run_jobs();
+    const Node now = rig.node("a.mkv");
+    REQUIRE(now.local.has_value());
+    CHECK(now.local->fingerprint == node.local->fingerprint);
+    CHECK(now.local->generation == node.generation);
+    CHECK(now.in_vault());
+    CHECK(rig.catalogue->version() == 1);
+  }
+  SUBCASE("other bytes stay, and are its newest content") {
+    rig.write("a.mkv", "another film");
+    REQUIRE(rig.mover.fetch("a.mkv", {}, {}));
+    rig.run_jobs();
+    CHECK(TierRig::read(rig.local("a.mkv")) == "another film");
+    CHECK(TierRig::read(rig.object("a.mkv")) == "another film");
+    CHECK(rig.node("a.mkv").generation == node.generation + 1);
+  }
+  SUBCASE("what is no file is left alone") {
+    stdfs::remove(rig.local("a.mkv"));
+    stdfs::create_directory(rig.local("a.mkv"));
+    CHECK(rig.mover.fetch("a.mkv", {}, {}).err().code == ErrorCode::exists);
+    CHECK(stdfs::is_directory(rig.local("a.mkv")));
+  }
+  if (stdfs::exists(rig.local(".mediafs/tmp"))) CHECK(stdfs::is_empty(rig.local(".mediafs/tmp")));
+}
+
 TEST_CASE("a rename moves the object, and the old key goes") {
   TierRig rig;
   rig.add("Movies/a.mkv", "film a");
@@ -161,6 +193,74 @@ TEST_CASE("evicted files that swap names keep their bytes") {
   CHECK(TierRig::read(rig.object("b.mkv")) == "first");
   REQUIRE(rig.mover.fetch("a.mkv", {}, {}));
   CHECK(TierRig::read(rig.local("a.mkv")) == "second");
+  CHECK((!stdfs::exists(rig.object(".mediafs/moving")) || stdfs::is_empty(rig.object(".mediafs/moving"))));
+}
+
+namespace {
+
+// Makes its copies, and is cut off before it can say so.
+class CutOff final : public Vault {
+ public:
+  explicit CutOff(Vault& vault) : vault_(vault) {}
+  std::string describe() const override { return vault_.describe(); }
+  Status probe() override { return vault_.probe(); }
+  Result<PutResult> put(const std::string& key, const PutSource& source, const ObjectMeta& meta,
+                        std::stop_token stop) override {
+    return vault_.put(key, source, meta, stop);
+  }
+  Result<ObjectInfo> head(const std::string& key) override { return vault_.head(key); }
+  std::uint64_t start_read(ReadRequest request, std::function<bool(std::span<const std::byte>)> on_bytes,
+                           std::function<void(Status)> on_done) override {
+    return vault_.start_read(std::move(request), std::move(on_bytes), std::move(on_done));
+  }
+  void cancel(std::uint64_t read) override { vault_.cancel(read); }
+  Result<ObjectInfo> copy(const std::string& from, const std::string& to, const ObjectMeta& meta,
+                          std::stop_token stop) override {
+    REQUIRE(vault_.copy(from, to, meta, stop));
+    return make_error(ErrorCode::offline, "copy", "cut off");
+  }
+  Status remove(const std::string& key) override { return vault_.remove(key); }
+  Status list(const std::string& prefix, const std::function<bool(std::vector<ObjectInfo>&&)>& page,
+              std::stop_token stop) override {
+    return vault_.list(prefix, page, stop);
+  }
+  Status collect_garbage() override { return vault_.collect_garbage(); }
+
+ private:
+  Vault& vault_;
+};
+
+}  // namespace
+
+TEST_CASE("an object that stepped aside and was cut off there is forgotten by a job that was made before") {
+  TierRig rig;
+  rig.add("a.mkv", "first");
+  rig.add("b.mkv", "second");
+  const Node first = rig.node("a.mkv");
+  const Node second = rig.node("b.mkv");
+  for (const Node& node : {first, second}) REQUIRE(rig.mover.evict(node.id, node.generation));
+  REQUIRE(rig.catalogue->rename({.from = "a.mkv", .to = "c.mkv", .st = {}}));
+  REQUIRE(rig.catalogue->rename({.from = "b.mkv", .to = "a.mkv", .st = {}}));
+  REQUIRE(rig.catalogue->rename({.from = "c.mkv", .to = "b.mkv", .st = {}}));
+  CutOff cut_off(*rig.vault);
+  rig.branches.vault = &cut_off;
+  CHECK(rig.mover.relocate(first.id, {}).err().code == ErrorCode::offline);
+  rig.branches.vault = rig.vault.get();
+  const std::string aside = std::string(kMovingKeys) + std::to_string(second.id);
+  REQUIRE(stdfs::exists(rig.object(aside)));
+  bool forgotten = false;
+  const auto jobs = rig.catalogue->jobs().take(kStageForget, 10);
+  REQUIRE(jobs);
+  for (const Job& job : *jobs) {
+    REQUIRE(rig.run(job));
+    REQUIRE(rig.catalogue->jobs().done(job.id));
+    forgotten = forgotten || job.path == aside;
+  }
+  CHECK(forgotten);
+  CHECK_FALSE(stdfs::exists(rig.object(aside)));
+  rig.run_jobs();
+  CHECK(TierRig::read(rig.object("a.mkv")) == "second");
+  CHECK(TierRig::read(rig.object("b.mkv")) == "first");
 }
 
 TEST_CASE("a deleted file's object goes, but not one that a new file has taken over") {

@@ -101,3 +101,50 @@ TEST_CASE("a file moved underneath into Incoming leaves the library at once") {
   REQUIRE(rig.reconcile->file_moved("a.mkv", "Incoming/a.mkv"));
   CHECK_FALSE(rig.catalogue->find("a.mkv")->has_value());
 }
+
+TEST_CASE("start: what a cut off relocation left aside in the vault") {
+  TierRig rig;
+  rig.add("a.mkv", "film a");
+  const Node node = rig.node("a.mkv");
+  const std::string aside = std::string(kMovingKeys) + std::to_string(node.id);
+  const ObjectMeta meta = rig.vault->head("a.mkv")->meta;
+  REQUIRE(rig.vault->copy("a.mkv", aside, meta, {}));
+  SUBCASE("a copy whose original stands goes") {
+    REQUIRE(rig.reconcile->import_vault({}));
+    CHECK_FALSE(stdfs::exists(rig.object(aside)));
+    CHECK(TierRig::read(rig.object("a.mkv")) == "film a");
+  }
+  SUBCASE("all that is left of a file goes back to its place") {
+    REQUIRE(rig.mover.evict(node.id, node.generation));
+    stdfs::remove(rig.object("a.mkv"));
+    REQUIRE(rig.catalogue->vault_lost(node.id, "a.mkv"));
+    REQUIRE(rig.reconcile->import_vault({}));
+    rig.run_jobs();
+    CHECK(TierRig::read(rig.object("a.mkv")) == "film a");
+    CHECK(rig.node("a.mkv").in_vault());
+    CHECK_FALSE(stdfs::exists(rig.object(aside)));
+  }
+  SUBCASE("what nobody knows is kept where it is seen") {
+    const std::string unknown = std::string(kMovingKeys) + "4711";
+    REQUIRE(rig.vault->copy("a.mkv", unknown, meta, {}));
+    REQUIRE(rig.reconcile->import_vault({}));
+    CHECK_FALSE(stdfs::exists(rig.object(unknown)));
+    const auto kept = rig.catalogue->list("Unsorted");
+    REQUIRE(kept);
+    REQUIRE(kept->size() == 1);
+    const std::string path = "Unsorted/" + kept->front().name;
+    CHECK(TierRig::read(rig.object(path)) == "film a");
+    REQUIRE(rig.mover.fetch(path, {}, {}));
+    CHECK(TierRig::read(rig.local(path)) == "film a");
+  }
+  SUBCASE("one that a row stands on is its job's business") {
+    VaultCopy copy = *node.vault;
+    copy.key = aside;
+    REQUIRE(rig.catalogue->relocated(node.id, "a.mkv", copy));
+    REQUIRE(rig.reconcile->import_vault({}));
+    CHECK(stdfs::exists(rig.object(aside)));
+    rig.run_jobs();
+    CHECK(TierRig::read(rig.object("a.mkv")) == "film a");
+    CHECK_FALSE(stdfs::exists(rig.object(aside)));
+  }
+}

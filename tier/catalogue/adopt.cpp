@@ -226,6 +226,7 @@ Status insert_file(Tx& tx, std::string_view path, const struct stat& st, ChangeK
   MEDIAFS_TRY(put_local(tx, node.id, print, node.generation));
   MEDIAFS_TRY(give_inode(tx, node.id, print));
   MEDIAFS_TRY(add_change(tx, kind, path));
+  if (kind == ChangeKind::added) MEDIAFS_TRY(tell_filed(tx, path, print.inode));
   return enqueue_for(tx, kStageChecksum, node);
 }
 

@@ -78,7 +78,7 @@ struct Node {
   std::optional<Xxh128> checksum;  // of the newest generation, once computed
   std::string sha1_hex;            // "" until computed
   WallNs last_open_ns = 0;
-  bool pinned = false;
+  bool pinned = false;  // it, or a directory above it
   std::optional<LocalCopy> local;
   std::optional<VaultCopy> vault;
 
@@ -113,6 +113,12 @@ struct BranchTotals {
 struct Totals {
   BranchTotals local, vault, lost, dirty, pinned, evictable;  // vault: without what is lost
   WallNs oldest_dirty_ns = 0;                                 // 0: nothing is dirty
+};
+
+struct EvictCursor {
+  WallNs at_ns = -1;
+  std::int64_t id = 0;
+  bool operator==(const EvictCursor&) const = default;
 };
 
 enum class Adopted : std::uint8_t { unchanged, added, changed, renamed, recheck };
@@ -161,8 +167,10 @@ class Catalogue {
     bool read_only = false;  // for commands that read without a daemon
     bool has_vault = true;   // whether checksum's outcome calls for an upload
     Clock* clock = &Clock::system();
+    std::vector<std::string> hooks = {};                       // the event of each configured hook, in order
     std::function<void(std::string_view stage)> on_job = {};   // after commit, from the writer's thread
     std::function<void(std::int64_t version)> on_change = {};  // likewise, when the data version grew
+    std::function<void()> on_queue = {};  // likewise, when jobs came, ended or were paused
   };
   static Result<std::unique_ptr<Catalogue>> open(Options options);
   ~Catalogue();
@@ -179,7 +187,8 @@ class Catalogue {
   Result<bool> is_tombstoned(std::string_view key);
   Result<Totals> totals();
   // Files that may be evicted (in_vault, local, not pinned), least recently opened first, then oldest.
-  Result<std::vector<Node>> evictable(std::size_t limit);
+  // In pages: `cursor` says where the last one ended, and is moved on.
+  Result<std::vector<Node>> evictable(std::size_t limit, EvictCursor* cursor = nullptr);
   std::int64_t version();
   Result<std::vector<Change>> changes(std::int64_t since, std::size_t limit, bool newest_first);
 
@@ -191,6 +200,8 @@ class Catalogue {
   // Directories are rows only to carry mode, owner and inode.
   Result<Adopted> adopt(const AdoptRequest& request,
                         const std::function<bool(const std::string& path)>& still_there);
+  // A file below Incoming has settled: its organize job, and the hooks on `arrived` unless that job is there already.
+  Status arrived(std::string_view path, std::uint64_t inode);
   // The local file is gone underneath. In the vault: the row stays, vault-only. Else: the row goes,
   // `deleted`.
   Status local_gone(std::string_view path, bool visible);
@@ -240,7 +251,10 @@ class Catalogue {
     std::optional<WallNs> mtime_ns;
   };
   Status set_attributes(std::string_view path, const Attributes& attributes);  // and a restat job
+  // A file, or a directory with everything that is or will be below it. invalid: a directory above it is pinned, so
+  // that it stays so.
   Status set_pinned(std::string_view path, bool pinned);
+  Status unpin_below(std::string_view path);   // the marks below it go too
   // st_ino of a local file that has no row yet, and will have in its row: the number on disk, unless a file that is not
   // on the disk any more keeps it.
   Result<std::uint64_t> new_inode(std::uint64_t device, std::uint64_t inode);

@@ -19,6 +19,7 @@ Status add_change(Tx& tx, ChangeKind kind, std::string_view path, std::string_vi
     MEDIAFS_TRY(insert.bind(4, tx.now_ns).run());
   }
   tx.version = tx.db.last_insert_id();
+  if (kind == ChangeKind::deleted) MEDIAFS_TRY(tell_hooks(tx, kEventDeleted, path));
   constexpr std::int64_t kTrimEvery = 1000;
   if (tx.version % kTrimEvery != 0 || tx.version <= kChangesKept) return {};
   MEDIAFS_ASSIGN(auto trim, tx.db.prepare("DELETE FROM change WHERE version <= ?"));
@@ -134,6 +135,8 @@ Status take_checksum(Tx& tx, Node node, const Fingerprint& fingerprint, const Ch
   if (other || !sums.sha1_hex.empty()) node.sha1_hex = sums.sha1_hex;
   MEDIAFS_TRY(set_content(tx, node));
   MEDIAFS_TRY(put_local(tx, node.id, fingerprint, node.generation));
+  // The sidecar of the new generation is a job of its own: the one that runs may die before it has written it.
+  if (other) MEDIAFS_TRY(enqueue_for(tx, kStageChecksum, node));
   const bool there =
       node.vault && node.vault->checksum == sums.xxh128 && node.vault->size_bytes == sums.size_bytes;
   if (!there) return tx.has_vault ? enqueue_for(tx, kStageUpload, node) : Status{};
@@ -188,12 +191,13 @@ Status Catalogue::drop_local(std::int64_t id, std::int64_t generation, const Fin
         MEDIAFS_ASSIGN(const Node node, Impl::file(tx, id));
         const bool proven = node.generation == generation && node.in_vault() && node.local &&
                             node.local->generation == generation && node.local->fingerprint == fingerprint &&
-                            node.vault->size_bytes == fingerprint.size_bytes;
+                            node.vault->size_bytes == fingerprint.size_bytes && !node.pinned;
         if (!proven) {
           return make_error(ErrorCode::changed, printable(node.path),
-                            "its local copy is not proven to be in the vault");
+                            "its local copy is pinned, or not proven to be in the vault");
         }
-        return rows::delete_copy(tx, id, rows::kLocalBranch);
+        MEDIAFS_TRY(rows::delete_copy(tx, id, rows::kLocalBranch));
+        return rows::tell_hooks(tx, kEventEvicted, node.path);
       },
       true);
 }
@@ -221,19 +225,6 @@ Status Catalogue::set_attributes(std::string_view path, const Attributes& attrib
     }
     return rows::set_owner(tx, *node, attributes.mode.value_or(node->mode),
                            attributes.uid.value_or(node->uid), attributes.gid.value_or(node->gid));
-  });
-}
-
-Status Catalogue::set_pinned(std::string_view path, bool pinned) {
-  MEDIAFS_TRY(check_path(path));
-  return impl_->write([&](Tx& tx) -> Status {
-    MEDIAFS_ASSIGN(const std::int64_t id, rows::resolve(tx.db, path));
-    if (id == 0) return rows::not_catalogued(path);
-    {
-      MEDIAFS_ASSIGN(auto update, tx.db.prepare("UPDATE node SET pinned = ?2 WHERE id = ?1"));
-      MEDIAFS_TRY(update.bind(1, id).bind(2, pinned ? 1 : 0).run());
-    }
-    return rows::refresh_evictable(tx, id);
   });
 }
 

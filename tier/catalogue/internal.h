@@ -16,6 +16,7 @@
 #include "common/sqlite.h"
 #include "common/sync.h"
 #include "tier/catalogue/catalogue.h"
+#include "tier/catalogue/hooks.h"
 
 namespace mediafs::tier::rows {
 
@@ -47,8 +48,10 @@ struct Tx {
   WallNs now_ns = 0;
   bool has_vault = true;
   const PromisedInodes* promised = nullptr;
-  std::set<std::string> stages = {};  // to be told to on_job
-  std::int64_t version = 0;           // the newest that this transaction made; 0: none
+  std::set<std::string> stages = {};                // to be told to on_job
+  bool queue_moved = false;                         // to be told to on_queue
+  std::int64_t version = 0;                         // the newest that this transaction made; 0: none
+  const std::vector<std::string>* hooks = nullptr;  // the event of each configured hook
 };
 
 // --- schema.cpp
@@ -61,7 +64,8 @@ Error explain_open(Error error, const std::string& path);
 // --- tree.cpp
 Result<std::int64_t> child(sql::Connection& db, std::int64_t parent, std::string_view name);  // 0: none
 Result<std::int64_t> resolve(sql::Connection& db, std::string_view path);                     // 0: none
-Result<std::string> path_of(sql::Connection& db, std::int64_t id);
+// `pinned`, if given, is set where the row or a directory above it bears a pin.
+Result<std::string> path_of(sql::Connection& db, std::int64_t id, bool* pinned = nullptr);
 Result<std::optional<Node>> load(sql::Connection& db, std::int64_t id);
 Result<std::optional<Node>> load(sql::Connection& db, std::string_view path);
 Result<bool> has_children(sql::Connection& db, std::int64_t id);
@@ -122,12 +126,19 @@ Result<bool> key_in_use(sql::Connection& db, std::string_view key);
 Status take_loss(Tx& tx, Node node, const std::string& key);
 // An object stands under a lost file's path. REQUIRES: node.vault->lost, copy.key == node.path.
 Status take_found(Tx& tx, const Node& node, VaultCopy copy);
+// --- pins.cpp
+Status refresh_evictable_below(Tx& tx, const Node& node);
 
 // --- jobs.cpp
 Status enqueue(Tx& tx, const JobSpec& spec);
 Status enqueue_for(Tx& tx, std::string_view stage, const Node& node);
 Result<bool> outstanding(sql::Connection& db, std::string_view stage, std::int64_t file_id);
 Status requeue_running(sql::Connection& db, WallNs now_ns);
+
+// --- hooks.cpp
+Status tell_hooks(Tx& tx, std::string_view event, std::string_view path);
+// `filed`, if the file that has a row now is one that an organize job took from Incoming.
+Status tell_filed(Tx& tx, std::string_view path, std::uint64_t inode);
 
 // --- query.cpp
 Result<std::string> setting(sql::Connection& db, std::string_view name);

@@ -117,14 +117,17 @@ struct Outcome {
 
 Status finish(Tx& tx, std::int64_t id, const Outcome& outcome) {
   std::string stage;
+  std::string path;
   bool again = false;
+  tx.queue_moved = true;
   {
-    MEDIAFS_ASSIGN(auto query, tx.db.prepare("SELECT stage, again FROM job WHERE id = ?"));
+    MEDIAFS_ASSIGN(auto query, tx.db.prepare("SELECT stage, again, path FROM job WHERE id = ?"));
     query.bind(1, id);
     MEDIAFS_ASSIGN(const bool row, query.step());
     if (!row) return no_job(id);
     stage = query.text(0);
     again = query.integer(1) != 0;
+    path = query.text(2);
   }
   // A back-off stands even if the job was asked for again: it is the same work that has just failed.
   const bool requeue = again || outcome.to == JobState::queued;
@@ -138,6 +141,8 @@ Status finish(Tx& tx, std::int64_t id, const Outcome& outcome) {
     update.bind(3, again && outcome.to != JobState::queued ? 1 : 0).bind(4, outcome.tries_more).bind(5, due);
     MEDIAFS_TRY(update.bind(6, tx.now_ns).bind_text(7, outcome.error).bind_text(8, outcome.error_code).run());
   }
+  if (outcome.to == JobState::dead && !requeue && stage != kStageHook)
+    MEDIAFS_TRY(tell_hooks(tx, kEventDead, path));
   if (requeue) tx.stages.insert(stage);
   return requeue ? Status{} : trim_done(tx, id);
 }
@@ -188,6 +193,7 @@ Result<std::vector<Job>> take_due(Tx& tx, std::string_view stage, std::size_t li
 }
 
 Status set_paused(Tx& tx, std::string_view stage, bool paused) {
+  tx.queue_moved = true;
   if (stage.empty()) {
     MEDIAFS_ASSIGN(auto clear,
                    tx.db.prepare("DELETE FROM setting WHERE name > 'pause.' AND name < 'pause/'"));
@@ -362,6 +368,7 @@ class Queue final : public Jobs {
 
   Status drop(std::int64_t id) override {
     return write([&](Tx& tx) -> Status {
+      tx.queue_moved = true;
       MEDIAFS_ASSIGN(auto remove, tx.db.prepare("DELETE FROM job WHERE id = ?"));
       MEDIAFS_TRY(remove.bind(1, id).run());
       return tx.db.changes() > 0 ? Status{} : Status{rows::no_job(id)};

@@ -16,13 +16,16 @@
 
 namespace mediafs::tier {
 
-// Stages that tier/ itself calls for. Others (organize, hook) are their owners' own names.
+// Stages that tier/ itself calls for.
 inline constexpr std::string_view kStageChecksum = "checksum";
 inline constexpr std::string_view kStageUpload = "upload";
 inline constexpr std::string_view kStageEvict = "evict";
 inline constexpr std::string_view kStageRelocate = "relocate";  // the object moves to its file's new key
 inline constexpr std::string_view kStageForget = "forget";      // `path` is a vault key: delete the object
 inline constexpr std::string_view kStageRestat = "restat";      // the object's metadata follows the file's
+inline constexpr std::string_view kStageOrganize =
+    "organize";                                         // a file below Incoming; its inode is the generation
+inline constexpr std::string_view kStageHook = "hook";  // see tier/catalogue/hooks.h
 
 enum class JobState : std::uint8_t { queued = 1, running = 2, dead = 3, done = 4 };
 

@@ -103,7 +103,10 @@ Result<Totals> count_all(sql::Connection& db) {
             "(v.generation IS NULL OR v.generation <> n.generation)"));
   MEDIAFS_ASSIGN(
       totals.pinned,
-      count(db, "SELECT count(*), coalesce(sum(size), 0) FROM node WHERE kind = 2 AND pinned = 1"));
+      count(db,
+            "WITH RECURSIVE held(id, kind, size) AS (SELECT id, kind, size FROM node WHERE pinned = 1 "
+            "UNION SELECT n.id, n.kind, n.size FROM held JOIN node n ON n.parent = held.id WHERE "
+            "held.kind = 1) SELECT count(*), coalesce(sum(size), 0) FROM held WHERE kind = 2"));
   MEDIAFS_ASSIGN(totals.evictable,
                  count(db, "SELECT count(*), coalesce(sum(size), 0) FROM node WHERE evict_at IS NOT NULL"));
   MEDIAFS_ASSIGN(
@@ -210,18 +213,21 @@ Result<Totals> Catalogue::totals() {
   return rows::count_all(lease.db());
 }
 
-Result<std::vector<Node>> Catalogue::evictable(std::size_t limit) {
-  if (impl_->writer) MEDIAFS_TRY(impl_->writer->flush_opened());
+Result<std::vector<Node>> Catalogue::evictable(std::size_t limit, EvictCursor* cursor) {
+  EvictCursor from;
+  if (cursor == nullptr) cursor = &from;
+  if (impl_->writer && *cursor == EvictCursor{}) MEDIAFS_TRY(impl_->writer->flush_opened());
   std::vector<Node> files;
   MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
   MEDIAFS_ASSIGN(auto query,
-                 lease.db().prepare("SELECT id FROM node WHERE evict_at IS NOT NULL ORDER BY evict_at, id "
-                                    "LIMIT ?"));
-  query.bind(1, static_cast<std::int64_t>(limit));
+                 lease.db().prepare("SELECT id, evict_at FROM node WHERE evict_at IS NOT NULL AND (evict_at, "
+                                    "id) > (?, ?) ORDER BY evict_at, id LIMIT ?"));
+  query.bind(1, cursor->at_ns).bind(2, cursor->id).bind(3, static_cast<std::int64_t>(limit));
   for (;;) {
     MEDIAFS_ASSIGN(const bool row, query.step());
     if (!row) return files;
-    MEDIAFS_ASSIGN(auto node, rows::load(lease.db(), query.integer(0)));
+    *cursor = {.at_ns = query.integer(1), .id = query.integer(0)};
+    MEDIAFS_ASSIGN(auto node, rows::load(lease.db(), cursor->id));
     if (node) files.push_back(std::move(*node));
   }
 }

@@ -141,6 +141,12 @@ Status place_row(Tx& tx, std::int64_t id, const std::string& to) {
   return update.bind(1, id).bind(2, parent).bind_bytes(3, base_name(to)).run();
 }
 
+// The row that was `before` may have moved out of a pinned directory, or into one.
+Status refresh_pin(Tx& tx, const Node& before) {
+  MEDIAFS_ASSIGN(const auto moved, load(tx.db, before.id));
+  return moved && moved->pinned != before.pinned ? refresh_evictable_below(tx, *moved) : Status{};
+}
+
 // Invisible names have a row only where a vault's listing showed them: sidecars that somebody else put there.
 Status rename_any(Tx& tx, const Catalogue::RenameRequest& request) {
   MEDIAFS_ASSIGN(const auto node, load(tx.db, request.from));
@@ -177,7 +183,8 @@ Status end_file(Tx& tx, const Node& node) {
 
 Status move_row(Tx& tx, const Node& node, const std::string& to) {
   MEDIAFS_TRY(follow_row(tx, node, to));
-  return place_row(tx, node.id, to);
+  MEDIAFS_TRY(place_row(tx, node.id, to));
+  return refresh_pin(tx, node);
 }
 
 }  // namespace rows
@@ -206,6 +213,8 @@ Status Catalogue::exchange(const ExchangeRequest& request) {
     MEDIAFS_TRY(rows::place_row(tx, one->id, std::string(1, '\0')));
     MEDIAFS_TRY(rows::place_row(tx, other->id, request.one));
     MEDIAFS_TRY(rows::place_row(tx, one->id, request.other));
+    MEDIAFS_TRY(rows::refresh_pin(tx, *one));
+    MEDIAFS_TRY(rows::refresh_pin(tx, *other));
     MEDIAFS_TRY(rows::add_change(tx, ChangeKind::renamed, request.other, request.one));
     MEDIAFS_TRY(rows::add_change(tx, ChangeKind::renamed, request.one, request.other));
     MEDIAFS_TRY(rows::rename_touched(tx, *one, request.at_other));

@@ -116,14 +116,16 @@ Result<std::int64_t> resolve(sql::Connection& db, std::string_view path) {
   return id;
 }
 
-Result<std::string> path_of(sql::Connection& db, std::int64_t id) {
+Result<std::string> path_of(sql::Connection& db, std::int64_t id, bool* pinned) {
   std::string path;
-  while (id != kRootId) {
-    MEDIAFS_ASSIGN(auto query, db.prepare("SELECT parent, name FROM node WHERE id = ?"));
+  while (id != kRootId || pinned != nullptr) {
+    MEDIAFS_ASSIGN(auto query, db.prepare("SELECT parent, name, pinned FROM node WHERE id = ?"));
     query.bind(1, id);
     MEDIAFS_ASSIGN(const bool row, query.step());
     if (!row)
       return make_error(ErrorCode::corrupt, "catalogue", "row " + std::to_string(id) + " has no parent");
+    if (pinned != nullptr) *pinned = *pinned || query.integer(2) != 0;
+    if (id == kRootId) break;
     path = path.empty() ? query.text(1) : join_path(query.view(1), path);
     id = query.integer(0);
   }
@@ -140,7 +142,7 @@ Result<std::optional<Node>> load(sql::Connection& db, std::int64_t id) {
     if (!row) return node;
     node = node_columns(query);
   }
-  MEDIAFS_ASSIGN(node->path, path_of(db, id));
+  MEDIAFS_ASSIGN(node->path, path_of(db, id, &node->pinned));
   return node;
 }
 
@@ -319,8 +321,11 @@ Status refresh_evictable(Tx& tx, std::int64_t id) {
       tx.db.prepare(
           "UPDATE node SET evict_at = (SELECT CASE WHEN n.last_open > 0 THEN n.last_open ELSE l.since END "
           "FROM node n JOIN copy l ON l.node = n.id AND l.branch = 1 JOIN copy v ON v.node = n.id AND "
-          "v.branch = 2 WHERE n.id = ?1 AND n.kind = 2 AND n.pinned = 0 AND l.generation = n.generation "
-          "AND v.generation = n.generation AND v.checksum = n.checksum) WHERE id = ?1"));
+          "v.branch = 2 WHERE n.id = ?1 AND n.kind = 2 AND l.generation = n.generation "
+          "AND v.generation = n.generation AND v.checksum = n.checksum AND NOT EXISTS (WITH RECURSIVE "
+          "up(id, parent, pinned) AS (SELECT id, parent, pinned FROM node WHERE id = ?1 UNION ALL SELECT "
+          "p.id, p.parent, p.pinned FROM up JOIN node p ON p.id = up.parent) SELECT 1 FROM up WHERE "
+          "pinned = 1)) WHERE id = ?1"));
   return update.bind(1, id).run();
 }
 

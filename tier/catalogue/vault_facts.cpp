@@ -201,6 +201,9 @@ Status Catalogue::uploaded(std::int64_t id, std::int64_t generation, const Vault
       [&](Tx& tx) -> Status {
         MEDIAFS_ASSIGN(auto node, rows::load(tx.db, id));
         if (!node) return rows::forget_unowned(tx, copy.key);
+        const bool had = node->vault && node->vault->generation == copy.generation &&
+                         node->vault->checksum == copy.checksum;  // a restat confirms what is known
+        if (!had) MEDIAFS_TRY(rows::tell_hooks(tx, kEventUploaded, node->path));
         return rows::take_upload(tx, std::move(*node), generation, copy);
       },
       true);

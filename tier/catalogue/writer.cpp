@@ -125,6 +125,7 @@ Status Writer::run_group(const std::vector<Request*>& group, const Opened& opene
 Status Writer::run_one(Request& request, Told& told) {
   MEDIAFS_TRY(db_->execute("SAVEPOINT one"));
   rows::Tx tx{*db_, options_.clock->wall_ns(), options_.has_vault, &promised_};
+  tx.hooks = &options_.hooks;
   try {
     request.status = (*request.work)(tx);
   } catch (const std::exception& e) {
@@ -137,6 +138,7 @@ Status Writer::run_one(Request& request, Told& told) {
   if (!request.status) MEDIAFS_TRY(db_->execute("ROLLBACK TO one"));
   MEDIAFS_TRY(db_->execute("RELEASE one"));
   if (request.status) {
+    told.queue_moved = told.queue_moved || tx.queue_moved || !tx.stages.empty();
     told.stages.merge(tx.stages);
     if (tx.version > 0) told.version = tx.version;
   }
@@ -156,6 +158,7 @@ Status Writer::write_opened(const Opened& opened) {
 void Writer::tell(const Told& told) noexcept {
   try {
     if (options_.on_change && told.version > 0) options_.on_change(told.version);
+    if (options_.on_queue && told.queue_moved) options_.on_queue();
     if (!options_.on_job) return;
     for (const std::string& stage : told.stages) options_.on_job(stage);
   } catch (const std::exception& e) {

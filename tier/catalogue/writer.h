@@ -38,6 +38,7 @@ class Writer {
   };
   struct Told {
     std::set<std::string> stages;
+    bool queue_moved = false;
     std::int64_t version = 0;
   };
 
