@@ -202,7 +202,7 @@ Status Daemon::Parts::open_pipeline() {
   add(tier::kStageRelocate, 4, pipeline::relocate_stage(*tools));
   add(tier::kStageForget, 4, pipeline::forget_stage(*tools));
   add(tier::kStageRestat, 2, pipeline::restat_stage(*tools));
-  workers->add(std::string(pipeline::kStageHook), 2, pipeline::hook_stage(*tools));
+  workers->add(std::string(tier::kStageHook), 2, pipeline::hook_stage(*tools));
   reconcile = std::make_unique<tier::Reconcile>(branches, [this](const std::string& path) {
     if (auto queued = pipeline::enqueue_arrival(*tools, path); !queued) {
       log::error("can't queue an arrival", queued.err(), {{"path", printable(path)}});
