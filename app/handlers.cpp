@@ -153,9 +153,10 @@ Result<std::uint64_t> pending(const HandlerParts& parts) {
 
 Result<Json> wait_for_jobs(const HandlerParts& parts, const ProgressSink& progress,
                            const std::stop_token& stop) {
-  const auto look = [&]() -> Result<Outlook> {
+  const auto look = [&](Json& now) -> Result<bool> {
     MEDIAFS_ASSIGN(const auto left, pending(parts));
-    return Outlook{.done = left == 0, .progress = {{"pending", left}}};
+    now = {{"pending", left}};
+    return left == 0;
   };
   MEDIAFS_TRY(wait_until_done(*parts.activity, look, progress, stop));
   return Json{{"pending", 0}};
@@ -163,17 +164,17 @@ Result<Json> wait_for_jobs(const HandlerParts& parts, const ProgressSink& progre
 
 Result<Json> drain(const HandlerParts& parts, const ProgressSink& progress, const std::stop_token& stop) {
   std::uint64_t most = 0;
-  const auto look = [&]() -> Result<Outlook> {
+  const auto look = [&](Json& now) -> Result<bool> {
     MEDIAFS_ASSIGN(const auto totals, parts.tools.branches.catalogue->totals());
     MEDIAFS_ASSIGN(const auto left, pending(parts));
     most = std::max(most, totals.dirty.bytes);
     const bool clean = totals.dirty.files == 0 || parts.tools.branches.vault == nullptr;
-    return Outlook{.done = clean && left == 0,
-                   .progress = {{"dirty_files", totals.dirty.files},
-                                {"dirty_bytes", totals.dirty.bytes},
-                                {"done_bytes", most - totals.dirty.bytes},
-                                {"total_bytes", most},
-                                {"pending", left}}};
+    now = {{"dirty_files", totals.dirty.files},
+           {"dirty_bytes", totals.dirty.bytes},
+           {"done_bytes", most - totals.dirty.bytes},
+           {"total_bytes", most},
+           {"pending", left}};
+    return clean && left == 0;
   };
   MEDIAFS_TRY(wait_until_done(*parts.activity, look, progress, stop));
   return Json{{"dirty_files", 0}, {"dirty_bytes", 0}};

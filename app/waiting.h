@@ -6,7 +6,7 @@
 
 #include <chrono>
 #include <functional>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <stop_token>
 
 #include "app/activity.h"
@@ -14,10 +14,8 @@
 
 namespace mediafs::app {
 
-struct Outlook {
-  bool done = false;
-  Json progress;
-};
+// Fills in the progress; true: nothing is on its way.
+using Look = std::function<Result<bool>(Json& progress)>;
 
 struct WaitTimes {
   // Between a file's arrival and the notice of it there is a moment when nothing counts: so done is what stays done.
@@ -28,8 +26,7 @@ struct WaitTimes {
 };
 
 // Looks, tells the progress, and waits for the next event.
-Status wait_until_done(Activity& activity, const std::function<Result<Outlook>()>& look,
-                       const ProgressSink& progress, const std::stop_token& stop,
-                       const WaitTimes& times = {});
+Status wait_until_done(Activity& activity, const Look& look, const ProgressSink& progress,
+                       const std::stop_token& stop, const WaitTimes& times = {});
 
 }  // namespace mediafs::app

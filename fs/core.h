@@ -51,6 +51,7 @@ struct FileHandle {
   NodeId node = 0;
   Branch branch = Branch::none;
   int flags = 0;
+  std::atomic<bool> marked{false};           // as unfinished, by this handle or by one that is closed
   Fd fd;                                     // local
   std::shared_ptr<ShareBranch::File> share;  // share
   std::shared_ptr<VaultReader> vault;        // vault

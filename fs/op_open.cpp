@@ -1,6 +1,7 @@
 #include <fcntl.h>
 
 #include "common/path.h"
+#include "common/writers.h"
 #include "fs/ops.h"
 #include "fs/vault_reader.h"
 
@@ -135,9 +136,28 @@ Result<Opened> open_path(Core& core, NodeId node, const std::string& path, int f
   return make_error(ErrorCode::busy, "open " + printable(path), "it is moving between branches");
 }
 
+// What arrives is marked while it is written: were we killed, nobody else could tell that it is not whole.
+bool mark(Core& core, NodeId node, const FileHandle& handle) {
+  if (handle.branch != Branch::local || !writes(handle.flags)) return false;
+  const auto path = core.nodes.path(node);
+  return path && core.b.in_incoming(*path) && mark_unfinished(handle.fd.get());
+}
+
+// The last one that has it open takes the mark away.
+void unmark(Core& core, NodeId node, const FileHandle& handle) {
+  const auto other = core.nodes.any_handle(node);
+  const auto heir = other ? core.files.get(*other) : nullptr;
+  if (heir && heir->fd) {
+    heir->marked = true;
+  } else {
+    clear_unfinished(handle.fd.get());
+  }
+}
+
 std::uint64_t register_handle(Core& core, NodeId node, int flags, std::shared_ptr<FileHandle> handle) {
   handle->node = node;
   handle->flags = flags;
+  handle->marked = mark(core, node, *handle);
   const Branch branch = handle->branch;
   const std::uint64_t id = core.files.add(std::move(handle));
   core.nodes.opened(node, id, branch);
@@ -146,7 +166,9 @@ std::uint64_t register_handle(Core& core, NodeId node, int flags, std::shared_pt
 
 void drop_handle(Core& core, NodeId node, std::uint64_t id) {
   auto handle = core.files.remove(id);
-  if (handle) core.nodes.closed(node, id, handle->branch);
+  if (!handle) return;
+  core.nodes.closed(node, id, handle->branch);
+  if (handle->marked) unmark(core, node, *handle);
 }
 
 struct Created {

@@ -24,11 +24,25 @@ Result<std::string> get(Core& core, NodeId node, const std::string& name, const 
                                 [path, name](int root) { return tree::get_xattr(root, path, name); });
 }
 
+// Ours are answered, never listed; the file itself may carry one.
+std::string without_own(const std::string& names) {
+  std::string others;
+  for (std::size_t at = 0; at < names.size();) {
+    const std::string name = names.c_str() + at;
+    at += name.size() + 1;
+    if (!is_own_attribute(name)) others.append(name).push_back('\0');
+  }
+  return others;
+}
+
 Result<std::string> list(Core& core, NodeId node, const May& may) {
   MEDIAFS_ASSIGN(const std::string path, core.path_of(node));
   if (core.is_control(path)) return std::string{};
   return on_branch<std::string>(core, node, path, may, std::string{},
-                                [path](int root) { return tree::list_xattr(root, path); });
+                                [path](int root) -> Result<std::string> {
+                                  MEDIAFS_ASSIGN(const std::string names, tree::list_xattr(root, path));
+                                  return without_own(names);
+                                });
 }
 
 // A change of a vault-only file's attributes needs a place that can hold them: the file itself, fetched.

@@ -1,4 +1,5 @@
 // Organize: a file from Incoming gets its name and place in the library by one rename, through the tree.
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <memory>
@@ -6,6 +7,7 @@
 #include "common/crash.h"
 #include "common/log.h"
 #include "common/path.h"
+#include "common/writers.h"
 #include "pipeline/naming/companion.h"
 #include "pipeline/naming/layout.h"
 #include "pipeline/naming/parse.h"
@@ -67,6 +69,7 @@ class Organizer {
     if (!st && st.err().code == ErrorCode::not_found) return gone();
     if (!st) return std::move(st).error();
     if (!S_ISREG(st->mode)) return moved_on();
+    MEDIAFS_TRY(check_settled());
     size_bytes_ = st->size_bytes;
     MEDIAFS_ASSIGN(const std::string target, place());
     return file_under(target);
@@ -75,6 +78,20 @@ class Organizer {
  private:
   Error moved_on() const {
     return make_error(ErrorCode::changed, "organize " + printable(job_.path), "it is no longer in Incoming");
+  }
+
+  // The job was made for a file that had settled. What has taken its name since, or is written again, gets a job of its
+  // own once it settles.
+  Status check_settled() const {
+    const Error superseded =
+        make_error(ErrorCode::changed, "organize " + printable(job_.path), "it is being written again");
+    const int root = tools_.branches.local_root.get();
+    auto fd = open_at(root, job_.path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (!fd) return fd.err().code == ErrorCode::not_found ? moved_on() : Status{};  // the rename tells
+    MEDIAFS_ASSIGN(const struct stat st, stat_fd(fd->get()));
+    const bool same = job_.generation == 0 || static_cast<std::int64_t>(st.st_ino) == job_.generation;
+    if (!same || !S_ISREG(st.st_mode) || has_writer(fd->get()) || is_unfinished(fd->get())) return superseded;
+    return {};
   }
 
   // Killed after the rename, before its row was written: the hooks on `filed` come with the row, by this job.

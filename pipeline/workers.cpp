@@ -243,9 +243,7 @@ class Workers::Stage {
     if (plan.next == RetryPlan::Next::done) return owner_.jobs_.done(job.id, error.message());
     log::error("job is dead: mediafs jobs retry runs it again", error,
                {{"stage", name_}, {"job", job.id}, {"path", printable(job.path)}});
-    Status noted = owner_.jobs_.dead(job.id, error);
-    if (owner_.on_dead_) owner_.on_dead_(job);
-    return noted;
+    return owner_.jobs_.dead(job.id, error);
   }
 
   Workers& owner_;
@@ -274,10 +272,6 @@ Workers::~Workers() {
 
 void Workers::add(std::string stage, int workers, Handler handler) {
   stages_.push_back(std::make_unique<Stage>(*this, std::move(stage), workers, std::move(handler)));
-}
-
-void Workers::on_dead(std::function<void(const tier::Job&)> callback) {
-  on_dead_ = std::move(callback);
 }
 
 void Workers::start() {

@@ -52,8 +52,6 @@ class Workers {
   Workers& operator=(const Workers&) = delete;
 
   void add(std::string stage, int workers, Handler handler);
-  // Called with each job that died.
-  void on_dead(std::function<void(const tier::Job&)> callback);
   void start();
   // Asks running handlers to stop through their tokens and waits for them. Their jobs stay in the queue.
   void stop();
@@ -64,7 +62,6 @@ class Workers {
   class Stage;
   tier::Jobs& jobs_;
   Clock& clock_;
-  std::function<void(const tier::Job&)> on_dead_;
   std::vector<std::unique_ptr<Stage>> stages_;
 };
 

@@ -12,6 +12,7 @@
 #include "common/crash.h"
 #include "common/log.h"
 #include "common/path.h"
+#include "common/writers.h"
 #include "tier/mover.h"
 
 namespace mediafs::tier {
@@ -44,6 +45,7 @@ bool has_attributes(int fd) {
   if (n < 0) return errno == ERANGE;
   for (const char* name = names; name < names + n; name += std::string_view(name).size() + 1) {
     const std::string_view text(name);
+    if (text == kUnfinishedAttribute) continue;  // ours
     if (text.starts_with("user.") || text.starts_with("system.posix_acl")) return true;
   }
   return false;

@@ -14,6 +14,7 @@
 
 #include "common/log.h"
 #include "common/path.h"
+#include "common/writers.h"
 
 namespace mediafs::tier {
 
@@ -30,12 +31,9 @@ DirHandle open_dir(int root, const std::string& path) {
   return DirHandle(fd < 0 ? nullptr : fdopendir(fd), &closedir);
 }
 
-bool has_writer(int root, const std::string& path) {
+bool is_written(int root, const std::string& path) {
   const Fd fd(openat(root, path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-  if (!fd || fcntl(fd.get(), F_SETSIG, SIGURG) != 0) return false;  // SIGIO would end us when a writer comes
-  if (fcntl(fd.get(), F_SETLEASE, F_RDLCK) != 0) return errno == EAGAIN;
-  fcntl(fd.get(), F_SETLEASE, F_UNLCK);
-  return false;
+  return fd && has_writer(fd.get());
 }
 
 }  // namespace
@@ -144,7 +142,7 @@ class Reconcile::Scan {
       const WallNs age_ns =
           b_.clock->wall_ns() - std::max(fingerprint_of(st).mtime_ns, fingerprint_of(st).ctime_ns);
       if (age_ns < std::chrono::nanoseconds(b_.config.incoming.settle).count() ||
-          has_writer(b_.local_root.get(), path)) {
+          is_written(b_.local_root.get(), path)) {
         unsettled_.emplace(st.st_dev, st.st_ino);  // the watcher reports it once it has settled
         return;
       }

@@ -59,7 +59,8 @@ Status Reconcile::settle_moving_key(const std::string& key, const std::stop_toke
       return b_.vault->remove(key);
     }
   }
-  if (node && !node->vault && !node->local && same_bytes(node->checksum, node->size_bytes, *object)) {
+  const bool lost = node && !node->local && (!node->vault || node->vault->lost);
+  if (lost && same_bytes(node->checksum, node->size_bytes, *object)) {
     log::warning("a file's object was found again where a cut off rename had left it",
                  {{"path", printable(node->path)}, {"key", printable(key)}});
     return b_.catalogue->relocated(node->id, key,

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "common/log.h"
 #include "common/path.h"
 #include "watcher/engine.h"
 #include "watcher/probe.h"
@@ -14,6 +15,11 @@ constexpr milliseconds kSettleBudget{20};  // then notices get their turn
 constexpr milliseconds kWriterWait{50};
 constexpr milliseconds kWriterWaitMost{10'000};
 constexpr int kStaleAsk = 12;
+
+milliseconds age(const Fingerprint& print) {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<milliseconds>(now - std::chrono::nanoseconds(print.ctime_ns));
+}
 
 }  // namespace
 
@@ -62,6 +68,15 @@ void Engine::check(PendingTable::Entry& entry, SteadyTime now) {
       const int doublings = std::min(entry.writer_looks++, 10);
       return pending_.reschedule(entry,
                                  now + std::min(first * (1 << doublings), std::max(first, kWriterWaitMost)));
+    }
+    if (writer == Writer::cut_off) {
+      const milliseconds left = options_.cut_off - age(print);
+      if (left > milliseconds(0)) return pending_.reschedule(entry, now + std::min(left, options_.cut_off));
+      log::warning("a file's writer was cut off, and nobody has written it again: it is taken as it is",
+                   {{"path", printable(path)}});
+      forget_cut_off(dir, name);
+      entry.seen.reset();
+      return pending_.reschedule(entry, now);
     }
     if (writer == Writer::changed || !(fingerprint(probed) == print)) {
       entry.seen.reset();

@@ -5,6 +5,8 @@
 
 #include <cerrno>
 
+#include "common/writers.h"
+
 namespace mediafs::watcher {
 namespace {
 
@@ -55,7 +57,12 @@ Writer probe_writer(int dir, const std::string& name, struct stat& info) {
   const int saved = errno;
   if (taken != 0) return saved == EAGAIN ? Writer::open : Writer::unknown;
   static_cast<void>(::fcntl(fd->get(), F_SETLEASE, F_UNLCK));
-  return Writer::none;
+  return is_unfinished(fd->get()) ? Writer::cut_off : Writer::none;
+}
+
+void forget_cut_off(int dir, const std::string& name) {
+  auto fd = open_at(dir, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
+  if (fd) clear_unfinished(fd->get());
 }
 
 }  // namespace mediafs::watcher

@@ -21,9 +21,12 @@ enum class Writer : std::uint8_t {
   open,     // somebody has
   unknown,  // the filesystem or our rights give no leases
   changed,  // it is no regular file now, or not there
+  cut_off,  // nobody has, but who had was not seen to close it: common/writers.h
 };
 // Takes a read lease and gives it back at once: the kernel refuses one while a writer has the file open.
 // `info` is filled with fstat of what was probed, unless the answer is `changed`, or `unknown` because it can't be opened.
 Writer probe_writer(int dir, const std::string& name, struct stat& info);
+
+void forget_cut_off(int dir, const std::string& name);
 
 }  // namespace mediafs::watcher

@@ -7,7 +7,8 @@
 // Units:      settle on the steady clock.
 // Errors:     start: not_found, not_directory, permission, no_space (inotify instances; says which sysctl).
 // Invariants: (1) a file is told `settled` only after it was unchanged (size, mtime, ctime) for `settle` with no writer
-//                 having it open (a read lease tells; where there are no leases, `settle` alone decides);
+//                 having it open (a read lease tells; where there are no leases, `settle` alone decides), and, where
+//                 its writer was cut off with us, for `cut_off`: who writes it again begins well before that;
 //             (2) a file that stays in place is told at least once after its last change, whatever was renamed around
 //                 it meanwhile; scans ask `known` first, so that an unchanged file need not be told again;
 //             (3) one event per file and quiet period: changes within it are one;
@@ -91,7 +92,9 @@ class Watcher {
   struct Options {
     std::string root;
     std::chrono::milliseconds settle{2000};
-    PathTest hidden = {};  // not part of the tree at all, with all below it: never watched, never told
+    std::chrono::milliseconds cut_off{
+        std::chrono::hours(1)};  // how long a file that is marked unfinished waits
+    PathTest hidden = {};        // not part of the tree at all, with all below it: never watched, never told
     PathTest ignored =
         {};  // no Events for it and all below it (temporary names, sidecars); RawEvents all the same.
              // When a rename ends it, the files are told. A directory's move does not ask again for

@@ -32,10 +32,11 @@ TEST_CASE("waiting ends with the event that leaves nothing to do") {
   });
   const Status done = wait_until_done(
       activity,
-      [&]() -> Result<Outlook> {
-        Outlook outlook{.done = left == 0, .progress = {{"left", left.load()}}};
+      [&](Json& now) -> Result<bool> {
+        const int still = left;
+        now = {{"left", still}};
         looks++;
-        return outlook;
+        return still == 0;
       },
       [&](const Json&) { shown++; }, {}, kEventsOnly);
   CHECK(done);
@@ -52,9 +53,9 @@ TEST_CASE("a stop ends the waiting only") {
   });
   const Status stopped = wait_until_done(
       activity,
-      [&]() -> Result<Outlook> {
+      [&](Json&) -> Result<bool> {
         looked = true;
-        return Outlook{};
+        return false;
       },
       [](const Json&) {}, source.get_token(), kEventsOnly);
   CHECK(stopped.err().code == ErrorCode::cancelled);
@@ -62,7 +63,7 @@ TEST_CASE("a stop ends the waiting only") {
 
 TEST_CASE("what fails to look fails the waiting") {
   Activity activity;
-  const auto look = []() -> Result<Outlook> { return make_error(ErrorCode::corrupt, "x"); };
+  const auto look = [](Json&) -> Result<bool> { return make_error(ErrorCode::corrupt, "x"); };
   CHECK(wait_until_done(
             activity, look, [](const Json&) {}, {}, kEventsOnly)
             .err()

@@ -1,7 +1,9 @@
 // Organize over a plain directory: its calls run in-process, and the "tree" is the local branch itself.
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <unistd.h>
 
+#include "common/writers.h"
 #include "pipeline/stages.h"
 #include "tests/tier/tier_rig.h"
 
@@ -53,6 +55,31 @@ TEST_CASE("films, episodes, subtitles and unknown names find their places") {
 TEST_CASE("a job for a file that is gone is done") {
   Organizing o;
   CHECK(o.organize(kRelease).err().code == ErrorCode::changed);
+}
+
+TEST_CASE("a job leaves alone what is written again, or has taken its file's name") {
+  Organizing o;
+  o.write(kRelease, "film");
+  tier::Job job = Organizing::job_for(kRelease);
+  struct stat st {};
+  REQUIRE(::stat(o.local(kRelease).c_str(), &st) == 0);
+  job.generation = static_cast<std::int64_t>(st.st_ino);
+  auto writer = open_at(AT_FDCWD, o.local(kRelease), O_RDWR | O_CLOEXEC);
+  REQUIRE(writer);
+  SUBCASE("open for writing") {}
+  SUBCASE("its writer was cut off") {
+    if (!mark_unfinished(writer->get())) {
+      MESSAGE("skipped: no extended attributes here");
+      return;
+    }
+    writer->reset();
+  }
+  SUBCASE("another file") {
+    writer->reset();
+    job.generation++;
+  }
+  CHECK((*o.handler)(job, {}).err().code == ErrorCode::changed);
+  CHECK(o.exists(kRelease));
 }
 
 TEST_CASE("the same release dropped twice is kept once") {

@@ -3,6 +3,7 @@
 #include <csignal>
 #include <thread>
 
+#include "common/writers.h"
 #include "tests/watcher/rig.h"
 #include "watcher/probe.h"
 
@@ -35,6 +36,50 @@ TEST_CASE("settle: a file that a writer keeps open is told only after it is clos
   CHECK(rig.count_of(Kind::settled, "slow.mkv") == 0);
   writer->reset();
   REQUIRE(rig.told(Kind::settled, "slow.mkv"));
+}
+
+TEST_CASE("settle: a file whose writer was cut off with the mount waits until it is written again") {
+  Rig rig;
+  rig.options.cut_off = std::chrono::hours(1);
+  write_file(rig.tree.at("part.mkv"), "half");
+  write_file(rig.tree.at("whole.mkv"), "whole");
+  {
+    auto file = open_at(AT_FDCWD, rig.tree.at("part.mkv"), O_RDWR | O_CLOEXEC);
+    REQUIRE(file);
+    if (!mark_unfinished(file->get())) {
+      MESSAGE("skipped: no extended attributes in the temporary directory");
+      return;
+    }
+  }
+  REQUIRE(rig.start());
+  REQUIRE(rig.told(Kind::settled, "whole.mkv"));
+  for (int i = 0; i < 5; ++i) REQUIRE(rig.flush());
+  CHECK(rig.count_of(Kind::settled, "part.mkv") == 0);
+  SUBCASE("in place") {
+    auto file = open_at(AT_FDCWD, rig.tree.at("part.mkv"), O_RDWR | O_CLOEXEC);
+    REQUIRE(::write(file->get(), "halves", 6) == 6);
+    clear_unfinished(file->get());
+  }
+  SUBCASE("anew") {
+    stdfs::remove(rig.tree.at("part.mkv"));
+    write_file(rig.tree.at("part.mkv"), "halves");
+  }
+  CHECK(rig.told(Kind::settled, "part.mkv"));
+}
+
+TEST_CASE("settle: a file whose writer was cut off is told in the end") {
+  Rig rig;
+  rig.options.cut_off = milliseconds(100);
+  write_file(rig.tree.at("part.mkv"), "half");
+  {
+    auto file = open_at(AT_FDCWD, rig.tree.at("part.mkv"), O_RDWR | O_CLOEXEC);
+    if (!mark_unfinished(file->get())) {
+      MESSAGE("skipped: no extended attributes in the temporary directory");
+      return;
+    }
+  }
+  REQUIRE(rig.start());
+  CHECK(rig.told(Kind::settled, "part.mkv"));
 }
 
 TEST_CASE("settle: a mapping that can still be written counts as a writer") {

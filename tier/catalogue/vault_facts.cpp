@@ -97,7 +97,8 @@ Status take_upload(Tx& tx, Node node, std::int64_t generation, VaultCopy copy) {
 }
 
 Status take_relocated(Tx& tx, Node node, const std::string& old_key, VaultCopy copy) {
-  const bool moved_on = node.vault && node.vault->key != old_key && node.vault->key != copy.key;
+  const bool moved_on =
+      node.vault && !node.vault->lost && node.vault->key != old_key && node.vault->key != copy.key;
   if (moved_on) {  // an upload to a third key came first: it is newer than what was moved
     MEDIAFS_TRY(forget_unowned(tx, old_key));
     return forget_unowned(tx, copy.key);
