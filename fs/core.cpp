@@ -44,8 +44,11 @@ Result<std::unique_ptr<Core>> Core::create(Options options) {
   core->local_device = st.st_dev;
   const Config::Share& share = core->b.config.share;
   if (!share.path.empty()) {
-    core->share = std::make_unique<ShareBranch>(
-        ShareBranch::Options{.path = share.path, .marker = share.marker, .timeout = share.timeout});
+    MEDIAFS_ASSIGN(const std::string mounted, core->b.catalogue->setting(kShareMounted));
+    core->share = std::make_unique<ShareBranch>(ShareBranch::Options{.path = share.path,
+                                                                     .marker = share.marker,
+                                                                     .mounted = mounted == share.path,
+                                                                     .timeout = share.timeout});
     core->share->wait_until_probed();
     core->share_memory = std::make_unique<ShareMemory>(*core->share, *core->b.catalogue);
   }

@@ -117,7 +117,8 @@ class Core {
       MEDIAFS_ASSIGN(const std::string path, path_now());
       auto result = act(path);
       if (result || result.error().code != ErrorCode::not_found || turn == kMostRenames) return result;
-      MEDIAFS_ASSIGN(const auto settled, claim({path}, may));
+      const auto settled = claim({path}, may);
+      if (!settled) return needed(settled.error()) ? decltype(result)(settled.error()) : std::move(result);
       if (nodes.renames() == before) return result;  // not the path: there and back again is the same one
     }
   }

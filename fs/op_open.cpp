@@ -143,15 +143,14 @@ bool mark(Core& core, NodeId node, const FileHandle& handle) {
   return path && core.b.in_incoming(*path) && mark_unfinished(handle.fd.get());
 }
 
-// The last one that has it open takes the mark away.
+// The last one that has it open for writing takes the mark away.
 void unmark(Core& core, NodeId node, const FileHandle& handle) {
   const auto other = core.nodes.any_handle(node);
   const auto heir = other ? core.files.get(*other) : nullptr;
-  if (heir && heir->fd) {
-    heir->marked = true;
-  } else {
-    clear_unfinished(handle.fd.get());
-  }
+  const bool inherits = heir && heir->fd && writes(heir->flags);
+  if (inherits) heir->marked = true;
+  // One that was closed meanwhile may not have seen it.
+  if (!inherits || !core.files.get(*other)) clear_unfinished(handle.fd.get());
 }
 
 std::uint64_t register_handle(Core& core, NodeId node, int flags, std::shared_ptr<FileHandle> handle) {

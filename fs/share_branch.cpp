@@ -30,10 +30,11 @@ struct Job {
 }  // namespace
 
 struct ShareBranch::State : std::enable_shared_from_this<State> {
-  explicit State(Options o) : options(std::move(o)) {}
+  explicit State(Options o) : options(std::move(o)), mounted(options.mounted) {}
 
   const Options options;
   std::atomic<bool> usable{false};
+  std::atomic<bool> mounted;  // a mount point, once seen to be one
   Mutex mutex;
   CondVar wake;     // workers: there is work; all: stopping
   CondVar settled;  // callers: a job is done; the first probe is
@@ -43,9 +44,30 @@ struct ShareBranch::State : std::enable_shared_from_this<State> {
   bool stopping GUARDED_BY(mutex) = false;
   bool probed GUARDED_BY(mutex) = false;
 
+  // An unmounted share is an empty directory, which must not be believed.
+  bool on_its_mount(int root) const {
+    struct stat at {
+    }, above{};
+    if (fstat(root, &at) != 0 || fstatat(root, "..", &above, 0) != 0)
+      return true;  // the call itself will tell
+    return at.st_dev != above.st_dev || !mounted.load(std::memory_order_relaxed);
+  }
+
+  void look_for_mount() {
+    struct stat at {
+    }, above{};
+    auto root = open_root();
+    if (!root || fstat(root->get(), &at) != 0 || fstatat(root->get(), "..", &above, 0) != 0) return;
+    if (at.st_dev != above.st_dev) mounted.store(true, std::memory_order_relaxed);
+  }
+
   // Opened for each call: a descriptor that is kept would pin the server's mount, or see what lies beneath it.
   Result<Fd> open_root() const {
     MEDIAFS_ASSIGN(Fd root, open_at(AT_FDCWD, options.path, O_PATH | O_DIRECTORY));
+    if (!on_its_mount(root.get())) {
+      return make_error(ErrorCode::offline, "share " + options.path,
+                        "nothing is mounted there (mount it again)");
+    }
     if (options.marker.empty()) return root;
     struct stat st {};
     if (fstatat(root.get(), options.marker.c_str(), &st, 0) == 0) return root;
@@ -106,6 +128,7 @@ struct ShareBranch::State : std::enable_shared_from_this<State> {
       if (!usable.load()) {
         lock.unlock();
         const bool there = answers();
+        if (there) look_for_mount();
         lock.lock();
         if (there && !usable.exchange(true)) log::info("share is there", {{"path", options.path}});
         probed = true;
@@ -139,6 +162,9 @@ ShareBranch::~ShareBranch() {
 
 bool ShareBranch::usable() const noexcept {
   return state_->usable.load(std::memory_order_relaxed);
+}
+bool ShareBranch::is_mount_point() const noexcept {
+  return state_->mounted.load(std::memory_order_relaxed);
 }
 const std::string& ShareBranch::path() const noexcept {
   return state_->options.path;

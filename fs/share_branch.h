@@ -1,5 +1,6 @@
 // The share: a directory where somebody else's server is mounted. Every call runs on the branch's own threads with a
-// deadline; after one that passed, or when the marker is missing, the branch counts as absent until a probe succeeds.
+// deadline; after one that passed, when the marker is missing, or when nothing is mounted where something was, the branch counts as
+// absent until a probe succeeds.
 // Threads:    safe from any thread. call() blocks up to the timeout, or until `stop`.
 // Owns:       its threads. One that hangs in a dead server is left behind: nothing can end it, so nothing joins it.
 // Errors:     timeout (this call hung), offline (it counts as absent), cancelled (`stop`); else the call's own.
@@ -25,7 +26,8 @@ class ShareBranch {
  public:
   struct Options {
     std::string path;
-    std::string marker;  // "": none
+    std::string marker;    // "": none
+    bool mounted = false;  // the path was seen to be a mount point: it is absent while it is none
     std::chrono::milliseconds timeout{5000};
   };
   explicit ShareBranch(Options options);
@@ -34,7 +36,8 @@ class ShareBranch {
   ShareBranch& operator=(const ShareBranch&) = delete;
 
   bool usable() const noexcept;
-  bool wait_until_probed();  // the first probe's outcome, or false after the timeout
+  bool is_mount_point() const noexcept;  // was seen to be one, now or before
+  bool wait_until_probed();              // the first probe's outcome, or false after the timeout
   const std::string& path() const noexcept;
   const std::string& marker() const noexcept;
 

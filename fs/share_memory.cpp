@@ -98,7 +98,9 @@ Result<std::vector<tree::Item>> ShareMemory::list(const std::string& dir) {
 
 Result<bool> ShareMemory::has(const std::string& path) {
   MEDIAFS_ASSIGN(const auto entry, catalogue_.share_entry(path));
-  return entry.has_value();
+  if (entry) return true;
+  MEDIAFS_ASSIGN(const auto below, catalogue_.share_entries(path));  // listed before its parent was
+  return !below.empty();
 }
 
 void ShareMemory::listed(const std::string& dir, const std::vector<tree::Item>& items) {
@@ -174,6 +176,10 @@ void ShareMemory::run(const std::stop_token& stop) {
 }
 
 void ShareMemory::walk(const std::stop_token& stop) {
+  if (share_.is_mount_point()) {
+    complain("can't note that the share is a mount point",
+             catalogue_.set_setting(kShareMounted, share_.path()), share_.path());
+  }
   std::vector<std::string> pending{""};
   while (!pending.empty() && !stop.stop_requested() && share_.usable()) {
     const std::string dir = std::move(pending.back());
@@ -202,7 +208,7 @@ Status ShareMemory::look_at(const std::string& dir, const std::stop_token& stop,
   // The mount changed something on the share meanwhile: perhaps here.
   if (!steady || moment() != before) look_again(dir);
   if (dir.empty() || below != nullptr) return {};
-  MEDIAFS_ASSIGN(const bool known, has(dir));
+  MEDIAFS_ASSIGN(const auto known, catalogue_.share_entry(dir));
   if (!known) look_again(std::string(parent_path(dir)));
   return {};
 }
@@ -223,7 +229,9 @@ Result<std::vector<tier::ShareEntry>> ShareMemory::read(const std::string& dir, 
                                     Entries found;
                                     for (const std::string& name : names) {
                                       auto st = tree::stat(root, join_path(dir, name));
-                                      if (st) found.push_back(entry_of(name, *st));
+                                      if (!st && st.error().code == ErrorCode::not_found) continue;
+                                      if (!st) return std::move(st).error();  // nothing is known of it
+                                      found.push_back(entry_of(name, *st));
                                     }
                                     return found;
                                   },

@@ -22,6 +22,9 @@
 
 namespace mediafs::fs {
 
+// A setting: the share's path, once it was seen to be a mount point.
+inline constexpr std::string_view kShareMounted = "share.mounted";
+
 class ShareMemory {
  public:
   ShareMemory(ShareBranch& share, tier::Catalogue& catalogue);

@@ -132,7 +132,10 @@ Result<std::vector<Item>> list(int root, const std::string& path) {
     mode_t type = DTTOIF(entry->d_type);
     if (entry->d_type == DT_UNKNOWN) {
       struct stat st {};
-      if (fstatat(dirfd(dir.get()), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) continue;
+      if (fstatat(dirfd(dir.get()), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+        if (errno == ENOENT) continue;
+        return failed(errno, "list", path);  // a shorter listing would be a lie
+      }
       type = st.st_mode & S_IFMT;
     }
     items.push_back(Item{std::string(name), type, entry->d_ino});

@@ -54,6 +54,9 @@ std::unique_ptr<Tree> Tree::open(Options options) {
 
 void Tree::hurry() {
   eventfd_write(hurry_.get(), 1);
+  MutexLock lock(mutex_);
+  hurried_ = true;
+  freed_.notify_all();
 }
 
 Result<std::unique_ptr<Tree::Agent>> Tree::start() const {
@@ -81,6 +84,9 @@ void Tree::collect_lost() {
   made_ -= std::erase_if(lost_, ended);
 }
 
+// Nobody tells when a lost one ends.
+constexpr milliseconds kLostLook{1000};
+
 Result<std::unique_ptr<Tree::Agent>> Tree::take() {
   const auto deadline = std::chrono::steady_clock::now() + options_.call_limit;
   {
@@ -88,10 +94,12 @@ Result<std::unique_ptr<Tree::Agent>> Tree::take() {
     for (;;) {
       collect_lost();
       if (!idle_.empty() || made_ < options_.agents) break;
-      if (!freed_.wait_until(mutex_, deadline)) {
+      const auto now = std::chrono::steady_clock::now();
+      if (hurried_ || now >= deadline) {
         return make_error(ErrorCode::timeout, "tree " + printable(options_.root),
                           "all of its agents are at work (tried again later)");
       }
+      freed_.wait_until(mutex_, std::min(deadline, now + kLostLook));
     }
     if (!idle_.empty()) {
       auto agent = std::move(idle_.back());

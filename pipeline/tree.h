@@ -74,7 +74,8 @@ class Tree {
   std::vector<std::unique_ptr<Agent>> idle_ GUARDED_BY(mutex_);
   std::size_t made_ GUARDED_BY(mutex_) = 0;                      // idle, at work or lost
   std::vector<std::unique_ptr<Agent>> lost_ GUARDED_BY(mutex_);  // killed, and not yet at their end
-  Fd hurry_;                                                     // an eventfd, readable from hurry() on
+  bool hurried_ GUARDED_BY(mutex_) = false;
+  Fd hurry_;  // an eventfd, readable from hurry() on
   std::uint64_t device_ GUARDED_BY(mutex_) = 0;
 };
 

@@ -5,6 +5,8 @@ import json
 import os
 import sqlite3
 import stat
+import subprocess
+import tempfile
 import threading
 import time
 import unittest
@@ -415,11 +417,11 @@ class Share(Case):
             os.unlink(M.on(self.path))
             self.assertEqual(f.read(100), b"on the share")
 
-    def remembered(self, path):
+    def remembered(self, path, m=None):
         """Waits until the walk of the share has passed."""
         deadline = time.time() + 10
         while time.time() < deadline:
-            db = sqlite3.connect("file:%s/.mediafs/catalogue.db?mode=ro" % M.local, uri=True)
+            db = sqlite3.connect("file:%s/.mediafs/catalogue.db?mode=ro" % (m or M).local, uri=True)
             try:
                 row = db.execute("SELECT 1 FROM share_entry WHERE dir = ? AND name = ?",
                                  (os.path.dirname(path).encode(), os.path.basename(path).encode())).fetchone()
@@ -483,6 +485,32 @@ class Share(Case):
             self.assertEqual(errno_of(os.rename, M.on(self.dir), M.on(self.dir + "2")), "EHOSTUNREACH")
             self.assertEqual(read(M.on(self.dir + "/mine")), b"local")
         self.assertEqual(read(M.on(self.path)), b"on the share")
+
+    def test_an_unmounted_share_is_absent(self):
+        nas = tempfile.mkdtemp(prefix="mediafs-fs-nas-")
+        self.addCleanup(os.rmdir, nas)
+        subprocess.run(["mount", "-t", "tmpfs", "none", nas], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", nas], stderr=subprocess.DEVNULL)
+        write(nas + "/film.mkv", b"on the share")
+        m = Mounted(share=nas)
+        self.addCleanup(m.close)
+        m.start()
+        self.assertEqual(read(m.on("film.mkv")), b"on the share")
+        self.remembered("film.mkv", m)
+        for restarted in (False, True):
+            subprocess.run(["umount", "-l", nas], check=True)
+            if restarted:
+                m.stop()
+                m.start()
+            self.assertEqual(os.listdir(m.mount), ["film.mkv"])
+            self.assertEqual(errno_of(os.unlink, m.on("film.mkv")), "EHOSTUNREACH")
+            subprocess.run(["mount", "-t", "tmpfs", "none", nas], check=True)
+            write(nas + "/film.mkv", b"on the share")
+            deadline = time.time() + 10
+            while errno_of(read, m.on("film.mkv")) != "ok" and time.time() < deadline:
+                time.sleep(0.05)
+            self.assertEqual(read(m.on("film.mkv")), b"on the share")
+        m.stop()
 
     def test_what_was_removed_or_renamed_on_it_is_forgotten(self):
         write(M.share + "/" + self.dir + "/other", b"x")
