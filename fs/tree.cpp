@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <sched.h>
 #include <stdio.h>
@@ -23,7 +24,7 @@ Error failed(int saved_errno, const char* call, const std::string& path) {
 }
 
 // openat2, which keeps the whole walk beneath the root; on kernels without it the plain call.
-int open_beneath(int root, const char* path, int flags, mode_t mode) {
+int open_once(int root, const char* path, int flags, mode_t mode) {
   struct open_how how {};
   how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC);
   how.mode = (flags & (O_CREAT | __O_TMPFILE)) != 0 ? mode : 0;
@@ -36,6 +37,22 @@ int open_beneath(int root, const char* path, int flags, mode_t mode) {
     // EAGAIN: the tree was renamed during the walk, or the file is leased: only the former goes away by itself.
     if (errno == EAGAIN && (flags & O_NONBLOCK) != 0) return -1;
   }
+}
+
+// A path in the tree may be longer than the kernel takes at once: whoever made it stood deep within.
+int open_beneath(int root, std::string_view path, int flags, mode_t mode) {
+  constexpr std::size_t kAtOnce = PATH_MAX - NAME_MAX - 2;
+  Fd held;
+  int at = root;
+  while (path.size() > kAtOnce) {
+    const std::size_t end = path.rfind('/', kAtOnce);
+    if (end == std::string_view::npos || end == 0) break;  // the kernel will say that a name is too long
+    held = Fd(open_once(at, std::string(path.substr(0, end)).c_str(), O_PATH | O_DIRECTORY, 0));
+    if (!held) return -1;
+    at = held.get();
+    path.remove_prefix(end + 1);
+  }
+  return open_once(at, std::string(path).c_str(), flags, mode);
 }
 
 template <class Call>
@@ -69,7 +86,7 @@ Result<Place> place(int root, const std::string& path) {
     return at;
   }
   const std::string dir(parent);
-  at.held = Fd(open_beneath(root, dir.c_str(), O_PATH | O_DIRECTORY, 0));
+  at.held = Fd(open_beneath(root, dir, O_PATH | O_DIRECTORY, 0));
   if (!at.held) return failed(errno, "open", dir);
   at.dir = at.held.get();
   return at;
@@ -94,7 +111,7 @@ Result<Fd> open_node(int root, const std::string& path) {
 }
 
 Result<Fd> open_directory(int root, const std::string& path) {
-  Fd fd(open_beneath(root, path.empty() ? "." : path.c_str(), O_RDONLY | O_DIRECTORY, 0));
+  Fd fd(open_beneath(root, path.empty() ? std::string_view(".") : path, O_RDONLY | O_DIRECTORY, 0));
   if (!fd) return failed(errno, "open", path);
   return fd;
 }

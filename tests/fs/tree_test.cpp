@@ -54,3 +54,23 @@ TEST_CASE("lists without the dots, with kinds") {
   REQUIRE(items->size() == 2);
   for (const tree::Item& item : *items) CHECK(item.type == (item.name == "d" ? S_IFDIR : S_IFREG));
 }
+
+TEST_CASE("a path may be longer than the kernel takes at once") {
+  const test::TempDir dir;
+  auto root = open_at(AT_FDCWD, dir.path(), O_RDONLY | O_DIRECTORY);
+  REQUIRE(root);
+  std::string path;
+  for (int i = 0; i < 30; ++i) {
+    path += (path.empty() ? "" : "/") + std::string(250, 'd');
+    REQUIRE(tree::make_directory(root->get(), path, 0755));
+  }
+  const std::string file = path + "/f";
+  REQUIRE(tree::create_file(root->get(), file, O_WRONLY, 0644));
+  CHECK(tree::stat(root->get(), file)->st_size == 0);
+  CHECK(tree::list(root->get(), path)->size() == 1);
+  REQUIRE(tree::rename(root->get(), file, "short", 0));
+  CHECK(tree::stat(root->get(), "short"));
+  CHECK(tree::stat(root->get(), std::string(5000, 'n')).error().sys_errno == ENAMETOOLONG);
+  for (; !path.empty(); path.resize(path.rfind('/') == std::string::npos ? 0 : path.rfind('/')))
+    REQUIRE(tree::remove_directory(root->get(), path));
+}
