@@ -27,7 +27,11 @@ void print_branches(const Json& j) {
     if (s.value("waiting_bytes", std::uint64_t{0}) > 0) printf("; writers WAIT for space");
   }
   printf("\n");
-  if (j["share"].is_object()) printf("%-8s %s\n", "share", j["share"].value("path", "").c_str());
+  if (const Json& share = j["share"]; share.is_object()) {
+    const bool absent = share["state"] == "absent";
+    printf("%-8s %s%s\n", "share", share.value("path", "").c_str(),
+           absent ? ": absent; what it had stays listed (is it mounted, is its marker there?)" : "");
+  }
   if (const Json& vault = j["vault"]; vault.is_object()) {
     printf("%-8s %s: %s", "vault", vault.value("vault", "").c_str(), vault.value("state", "").c_str());
     if (vault["since"].is_string()) printf(" since %s", vault["since"].get<std::string>().c_str());

@@ -105,6 +105,7 @@ struct Daemon::Parts {
             .guard = vault.get(),
             .vault_health = vault_health.get(),
             .watcher = watcher.get(),
+            .mount = mount.get(),
             .mountpoint = config.mount.path,
             .started_ns = started_ns};
   }
@@ -129,13 +130,13 @@ Status Daemon::Parts::open_tier(const Credentials& credentials, bool new_vault) 
   std::vector<std::string> hooks;
   for (const auto& hook : config.hooks) hooks.push_back(hook.on);
   MEDIAFS_ASSIGN(catalogue, tier::Catalogue::open({.path = config.local.state + "/catalogue.db",
-                                                    .has_vault = driver != nullptr,
-                                                    .hooks = std::move(hooks),
-                                                    .on_job =
-                                                        [this](std::string_view stage) {
-                                                          if (workers) workers->wake(stage);
-                                                        },
-                                                    .on_queue = [this] { activity.tell(); }}));
+                                                   .has_vault = driver != nullptr,
+                                                   .hooks = std::move(hooks),
+                                                   .on_job =
+                                                       [this](std::string_view stage) {
+                                                         if (workers) workers->wake(stage);
+                                                       },
+                                                   .on_queue = [this] { activity.tell(); }}));
   branches.catalogue = catalogue.get();
   if (driver) {
     vault = std::make_unique<tier::GuardedVault>(
@@ -246,7 +247,11 @@ Status Daemon::Parts::open_mount() {
                              .mountpoint = config.mount.path,
                              .allow_other = config.mount.allow_other,
                              .status_json = [this] { return dump(status_report(view())); },
-                             .jobs_json = [this] { return dump(jobs_report(view(), std::nullopt, 1000)); }}));
+                             .jobs_json = [this] { return dump(jobs_report(view(), std::nullopt, 1000)); }},
+                            .vault_answers = [this] {
+                              const Health health = vault_health ? vault_health->health() : Health{};
+                              return !health.known || health.ok;
+                            }));
   return {};
 }
 

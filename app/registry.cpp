@@ -113,6 +113,13 @@ std::vector<RunningDaemon> running_daemons() {
   return out;
 }
 
+// Another user's daemon is not seen, and would not answer.
+std::string none_runs() {
+  return geteuid() == 0
+             ? "none is running (mediafs mount starts it)"
+             : "none of yours is running (if root or another user started it, ask as that user: sudo)";
+}
+
 Result<RunningDaemon> find_daemon(const std::string& path, const std::string& config_mountpoint) {
   const auto daemons = running_daemons();
   if (!path.empty()) {
@@ -126,10 +133,9 @@ Result<RunningDaemon> find_daemon(const std::string& path, const std::string& co
     for (const auto& d : daemons) {
       if (d.mountpoint == full) return d;
     }
-    return make_error(ErrorCode::offline, "daemon of " + full, "none is running (mediafs mount starts it)");
+    return make_error(ErrorCode::offline, "daemon of " + full, none_runs());
   }
-  if (daemons.empty())
-    return make_error(ErrorCode::offline, "daemon", "none is running (mediafs mount starts one)");
+  if (daemons.empty()) return make_error(ErrorCode::offline, "daemon", none_runs());
   if (daemons.size() > 1) {
     return make_error(
         ErrorCode::invalid, "daemon",

@@ -186,6 +186,15 @@ Json change_json(const tier::Change& change) {
   return j;
 }
 
+Json share_json(const View& view) {
+  const std::string& path = view.branches.config.share.path;
+  if (path.empty()) return nullptr;
+  Json j = {{"path", path}, {"state", nullptr}};
+  if (view.mount == nullptr) return j;
+  if (const auto answers = view.mount->share_answers()) j["state"] = *answers ? "ok" : "absent";
+  return j;
+}
+
 Result<Json> status_report(const View& view) {
   MEDIAFS_ASSIGN(const auto totals, view.branches.catalogue->totals());
   MEDIAFS_ASSIGN(auto counts, counts_json(view));
@@ -197,14 +206,13 @@ Result<Json> status_report(const View& view) {
     vault.update(totals_json(totals.vault));
     vault["lost"] = totals_json(totals.lost);
   }
-  const std::string& share = view.branches.config.share.path;
   return Json{{"mountpoint", view.mountpoint},
               {"program_version", MEDIAFS_VERSION},
               {"pid", getpid()},
               {"started", time_json(view.started_ns)},
               {"data_version", view.branches.catalogue->version()},
               {"local", std::move(local)},
-              {"share", share.empty() ? Json(nullptr) : Json{{"path", share}}},
+              {"share", share_json(view)},
               {"vault", std::move(vault)},
               {"cache", cache_json(view)},
               {"dirty", totals_json(totals.dirty)},

@@ -29,6 +29,7 @@ Core::Core(Options options)
       streams(options.streams),
       mover(options.mover),
       vault_deadline(options.vault_deadline),
+      vault_answers(std::move(options.vault_answers)),
       space_limit(options.space_limit),
       control(*options.branches.catalogue, std::move(options.status_json), std::move(options.jobs_json)),
       block_(std::make_unique<Pool>(Pool::Options{.name = "fs-block", .threads = 32, .queue_limit = 4096})),

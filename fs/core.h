@@ -51,6 +51,7 @@ struct FileHandle {
   NodeId node = 0;
   Branch branch = Branch::none;
   int flags = 0;
+  std::atomic<bool> cut_short{false};        // its last write found no room
   std::atomic<bool> marked{false};           // as unfinished, by this handle or by one that is closed
   Fd fd;                                     // local
   std::shared_ptr<ShareBranch::File> share;  // share
@@ -84,6 +85,7 @@ class Core {
     tier::Mover* mover;
     std::function<std::string()> status_json, jobs_json;
     std::chrono::milliseconds vault_deadline;
+    std::function<bool()> vault_answers;
     std::chrono::milliseconds space_limit;
   };
   static Result<std::unique_ptr<Core>> create(Options options);
@@ -156,6 +158,7 @@ class Core {
   tier::Streams* const streams;
   tier::Mover* const mover;
   const std::chrono::milliseconds vault_deadline;
+  const std::function<bool()> vault_answers;
   const std::chrono::milliseconds space_limit;
   Fd local_root;
   dev_t local_device = 0;

@@ -189,6 +189,7 @@ Result<std::unique_ptr<Mount>> Mount::create(Options options) {
                                            .status_json = std::move(options.status_json),
                                            .jobs_json = std::move(options.jobs_json),
                                            .vault_deadline = options.vault_deadline,
+                                           .vault_answers = std::move(options.vault_answers),
                                            .space_limit = options.space_limit}));
   fuse_set_log_func(on_fuse_log);
   impl->operations = make_operations(impl->core->share != nullptr);
@@ -270,6 +271,11 @@ void Mount::invalidate(std::string_view path) {
 std::uint64_t Mount::open_count(std::string_view path) const {
   const auto node = impl_->core->nodes.find(path);
   return node ? impl_->core->nodes.open_count(*node) : 0;
+}
+
+std::optional<bool> Mount::share_answers() const {
+  const ShareBranch* share = impl_->core->share.get();
+  return share == nullptr ? std::nullopt : std::optional(share->usable());
 }
 
 const std::string& Mount::mountpoint() const {

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -31,7 +32,8 @@ class Mount {
     unsigned threads = 10;
     std::function<std::string()> status_json = {}, jobs_json = {};  // the text of .mediafs/*.json
     std::chrono::milliseconds vault_deadline{30'000};               // of one read
-    std::chrono::milliseconds space_limit{300'000};                 // how long a writer waits for eviction
+    std::function<bool()> vault_answers = {};  // false: known not to, so that a read needn't wait that long
+    std::chrono::milliseconds space_limit{300'000};  // how long a writer waits for eviction
   };
   // Mounts. A stale mount that a killed process left is cleared first. The tree answers once run() serves it.
   static Result<std::unique_ptr<Mount>> create(Options options);
@@ -48,6 +50,7 @@ class Mount {
   void invalidate(std::string_view path);
   std::uint64_t open_count(std::string_view path) const;
   const std::string& mountpoint() const;
+  std::optional<bool> share_answers() const;  // unset: there is no share
 
  private:
   struct Impl;

@@ -149,6 +149,7 @@ void unmark(Core& core, NodeId node, const FileHandle& handle) {
   const auto heir = other ? core.files.get(*other) : nullptr;
   const bool inherits = heir && heir->fd && writes(heir->flags);
   if (inherits) heir->marked = true;
+  if (handle.cut_short) return;  // it is not whole, as if we had been killed
   // One that was closed meanwhile may not have seen it.
   if (!inherits || !core.files.get(*other)) clear_unfinished(handle.fd.get());
 }

@@ -41,8 +41,10 @@ void write_later(Core& core, WriteReply reply, std::shared_ptr<FileHandle> handl
   auto copy = std::make_shared<const std::string>(bytes);
   auto body = [&core, handle, copy, offset](const May& may) -> Result<std::size_t> {
     if (handle->branch == Branch::local) {
-      MEDIAFS_TRY(room_for(core, copy->size(), may));
-      MEDIAFS_TRY(write_file(handle->fd.get(), *copy, offset));
+      Status written = room_for(core, copy->size(), may);
+      if (written) written = write_file(handle->fd.get(), *copy, offset);
+      handle->cut_short = !written && written.error().sys_errno == ENOSPC;
+      MEDIAFS_TRY(std::move(written));
     } else {
       if (may.level == Level::now) return needs(Level::block);
       MEDIAFS_TRY(core.share->call_file<void>(
@@ -80,6 +82,7 @@ void op_write(Core& core, WriteReply reply, std::string_view bytes, off_t offset
     return write_later(core, std::move(reply), std::move(handle), bytes, offset);
   }
   auto written = write_file(handle->fd.get(), bytes, offset);
+  handle->cut_short = !written && written.error().sys_errno == ENOSPC;
   if (!written) return reply.fail(written.error());
   reply.written(bytes.size());
 }

@@ -12,8 +12,12 @@ Result<T> on_branch(Core& core, NodeId node, const std::string& path, const May&
                     OnTree on_tree) {
   MEDIAFS_ASSIGN(const Found found, core.resolve(path, may, core.nodes.branch(node)));
   if (found.branch == Branch::local) return on_tree(core.local_root.get());
-  if (found.branch == Branch::share) return core.share->call<T>(on_tree, may.stop);
-  return on_vault;
+  if (found.branch != Branch::share) return on_vault;
+  auto answer = core.share->call<T>(on_tree, may.stop);
+  // `ls -l` asks for them: what is listed from memory has none to show.
+  if (!answer && (answer.error().code == ErrorCode::offline || answer.error().code == ErrorCode::timeout))
+    return on_vault;
+  return answer;
 }
 
 Result<std::string> get(Core& core, NodeId node, const std::string& name, const May& may) {

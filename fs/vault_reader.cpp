@@ -8,6 +8,13 @@
 #include "common/path.h"
 
 namespace mediafs::fs {
+namespace {
+
+// While the vault is known not to answer: long enough to find that it does again, short enough for a media server that
+// looks at a thousand files.
+constexpr std::chrono::milliseconds kWhileDown{1000};
+
+}  // namespace
 
 VaultReader::VaultReader(Core& core, const Found& found)
     : core_(core),
@@ -28,7 +35,9 @@ Result<std::size_t> VaultReader::read(std::uint64_t offset, std::span<std::byte>
                                       const std::stop_token& stop) {
   if (offset >= size_bytes_) return std::size_t{0};
   into = into.first(std::min<std::size_t>(into.size(), size_bytes_ - offset));
-  const SteadyTime deadline = std::chrono::steady_clock::now() + core_.vault_deadline;
+  const bool answers = !core_.vault_answers || core_.vault_answers();
+  const SteadyTime deadline = std::chrono::steady_clock::now() +
+                              (answers ? core_.vault_deadline : std::min(core_.vault_deadline, kWhileDown));
   for (int attempt = 0;; ++attempt) {
     MutexLock lock(mutex_);
     auto stream = stream_;

@@ -71,7 +71,12 @@ void Engine::check(PendingTable::Entry& entry, SteadyTime now) {
     }
     if (writer == Writer::cut_off) {
       const milliseconds left = options_.cut_off - age(print);
-      if (left > milliseconds(0)) return pending_.reschedule(entry, now + std::min(left, options_.cut_off));
+      if (left > milliseconds(0)) {
+        log::info(
+            "a file was half written when its writer was cut off: it waits to be written again, or an hour",
+            {{"path", printable(path)}});
+        return pending_.reschedule(entry, now + std::min(left, options_.cut_off));
+      }
       log::warning("a file's writer was cut off, and nobody has written it again: it is taken as it is",
                    {{"path", printable(path)}});
       forget_cut_off(dir, name);

@@ -102,6 +102,20 @@ class NoSpace(unittest.TestCase):
             self.assertEqual(os.statvfs(m.mount).f_bavail, 0)
             m.stop()
 
+    def test_what_found_no_room_is_not_taken_for_whole(self):
+        m = Mounted(vault=False, reserve=1 << 60)
+        self.addCleanup(m.close)
+        m.start()
+        os.mkdir(m.on("Incoming"))
+        for name, size in (("cut", 100_000), ("whole", 0)):
+            try:
+                write(m.on("Incoming/" + name), b"x" * size)
+            except OSError as e:
+                self.assertEqual(e.errno, errno.ENOSPC)
+        m.stop()
+        self.assertIn("user.mediafs.unfinished", os.listxattr(m.under("Incoming/cut")))
+        self.assertEqual(os.listxattr(m.under("Incoming/whole")), [])
+
 
 class HangingShare(unittest.TestCase):
     """The share is itself a mount of ours, whose daemon is stopped as a dead server's is."""
