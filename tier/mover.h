@@ -46,7 +46,8 @@ struct Branches {
 
 inline constexpr std::string_view kStateName = ".mediafs";
 inline constexpr std::string_view kMovingKeys =
-    ".mediafs/moving/";  // of objects that stepped aside; then the file's id
+    ".mediafs/moving/";                        // of objects that stepped aside; then the file's id
+std::int64_t moving_id(std::string_view key);  // 0: not such a key
 inline constexpr std::string_view kTempDir = ".mediafs/tmp";  // below local.path: for files on their way in
 
 class Mover {
@@ -81,6 +82,7 @@ class Mover {
   Result<Fd> open_local(const Node& node);
   Status adopt_now(const std::string& path);  // the watcher will say so too, later
   Status key_is_free(std::int64_t id, const std::string& key, std::stop_token stop);
+  Result<bool> stands_aside(const std::string& key);
   Status step_aside(std::int64_t id, const std::string& key, std::stop_token stop);
   Status adopt_claimed(const std::string& path);
   Result<std::optional<ObjectInfo>> already_there(const Node& node);

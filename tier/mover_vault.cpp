@@ -204,9 +204,18 @@ Status Mover::find_again(std::int64_t id) {
   return lost;
 }
 
+// A lost file's object may stand where it had stepped aside: it is found there again (Reconcile::settle_moving).
+Result<bool> Mover::stands_aside(const std::string& key) {
+  if (!key.starts_with(kMovingKeys)) return false;
+  MEDIAFS_ASSIGN(const auto node, b_.catalogue->find(moving_id(key)));
+  return node && node->vault && node->vault->key == key;
+}
+
 Status Mover::forget(const std::string& key, std::stop_token) {
   MEDIAFS_TRY(check_path(key));
   MEDIAFS_ASSIGN(auto claim, b_.claims->claim(Claims::key_claim(key)));
+  MEDIAFS_ASSIGN(const bool aside, stands_aside(key));
+  if (aside) return {};
   MEDIAFS_ASSIGN(const bool in_use, b_.catalogue->key_in_use(key));
   if (in_use) return {};  // a new file has the name: its own upload overwrites what stands there
   // A power cut must not take back the removal that called for this: a row without its object would be left.

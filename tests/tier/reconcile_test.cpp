@@ -137,6 +137,26 @@ TEST_CASE("start: what a cut off relocation left aside in the vault") {
     REQUIRE(rig.mover.fetch(path, {}, {}));
     CHECK(TierRig::read(rig.local(path)) == "film a");
   }
+  SUBCASE("what a file stood on when the vault was replaced by a copy of it") {
+    VaultCopy copy = *node.vault;
+    copy.key = aside;
+    copy.etag = rig.vault->head(aside)->etag;
+    REQUIRE(rig.catalogue->relocated(node.id, "a.mkv", copy));
+    const Node moved = rig.node("a.mkv");
+    REQUIRE(rig.mover.evict(moved.id, moved.generation));
+    stdfs::remove(rig.object("a.mkv"));
+    REQUIRE(rig.catalogue->vault_replaced());
+    REQUIRE(rig.mover.forget(aside, {}));  // its job may run before the vault is looked at
+    REQUIRE(stdfs::exists(rig.object(aside)));
+    REQUIRE(rig.reconcile->import_vault({}));
+    REQUIRE(stdfs::exists(rig.object(aside)));
+    rig.run_jobs();
+    CHECK(rig.node("a.mkv").in_vault());
+    CHECK(TierRig::read(rig.object("a.mkv")) == "film a");
+    CHECK_FALSE(stdfs::exists(rig.object(aside)));
+    REQUIRE(rig.mover.fetch("a.mkv", {}, {}));
+    CHECK(TierRig::read(rig.local("a.mkv")) == "film a");
+  }
   SUBCASE("one that a row stands on is its job's business") {
     VaultCopy copy = *node.vault;
     copy.key = aside;
