@@ -85,6 +85,13 @@ Status Reconcile::keep_moving(const ObjectInfo& object, const std::stop_token& s
   const auto added =
       b_.catalogue->import_listing({{kept, there->size_bytes, there->meta.mtime_ns, there->etag}});
   if (!added) return added.error();
+  MEDIAFS_TRY(b_.catalogue->sync());
+  MEDIAFS_ASSIGN(const bool listed, b_.catalogue->key_in_use(kept));
+  if (!listed) {  // deleted, and yet to be forgotten; or the name can't be shown
+    log::warning("an object that a cut off rename had left stays there until the next start",
+                 {{"path", printable(kept)}, {"key", printable(object.key)}});
+    return {};
+  }
   log::warning("an object that a cut off rename had left, and that no file is known for, is kept",
                {{"path", printable(kept)}, {"key", printable(object.key)}});
   return b_.vault->remove(object.key);

@@ -137,6 +137,22 @@ TEST_CASE("start: what a cut off relocation left aside in the vault") {
     REQUIRE(rig.mover.fetch(path, {}, {}));
     CHECK(TierRig::read(rig.local(path)) == "film a");
   }
+  SUBCASE("what nobody knows stays while its place is that of a file that is being forgotten") {
+    const std::string unknown = std::string(kMovingKeys) + "4711";
+    REQUIRE(rig.vault->copy("a.mkv", unknown, meta, {}));
+    REQUIRE(rig.reconcile->import_vault({}));
+    const std::string path = "Unsorted/" + rig.catalogue->list("Unsorted")->front().name;
+    REQUIRE(rig.catalogue->remove(path, true));
+    REQUIRE(rig.vault->copy("a.mkv", unknown, meta, {}));
+    REQUIRE(rig.reconcile->import_vault({}));
+    rig.run_jobs();
+    CHECK_FALSE(stdfs::exists(rig.object(path)));
+    REQUIRE(stdfs::exists(rig.object(unknown)));
+    REQUIRE(rig.reconcile->import_vault({}));
+    CHECK_FALSE(stdfs::exists(rig.object(unknown)));
+    CHECK(TierRig::read(rig.object(path)) == "film a");
+    CHECK(rig.node(path).vault.has_value());
+  }
   SUBCASE("what a file stood on when the vault was replaced by a copy of it") {
     VaultCopy copy = *node.vault;
     copy.key = aside;
