@@ -1,4 +1,5 @@
 #include <doctest/doctest.h>
+#include <unistd.h>
 
 #include "tests/tier/tier_rig.h"
 
@@ -91,6 +92,51 @@ TEST_CASE("scan: what an eviction had moved aside goes if the vault has it, and 
     kept++;
   }
   CHECK(kept == 1);
+}
+
+TEST_CASE("scan: what an eviction had moved aside goes on the store's own word only") {
+  TierRig rig;
+  rig.add("a.mkv", "film a");
+  const Node node = rig.node("a.mkv");
+  REQUIRE(rig.mover.evict(node.id, node.generation));
+  rig.write(".mediafs/tmp/evict-1-1", "film a");
+  const std::string kept = "Unsorted/recovered " + to_hex(*node.checksum);
+  SUBCASE("a store that does not answer: the next scan decides") {
+    rig.branches.vault = nullptr;
+    REQUIRE(rig.reconcile->scan({}));
+    CHECK(TierRig::read(rig.local(".mediafs/tmp/evict-1-1")) == "film a");
+    rig.branches.vault = rig.vault.get();
+    REQUIRE(rig.reconcile->scan({}));
+    CHECK(stdfs::is_empty(rig.local(".mediafs/tmp")));
+    CHECK_FALSE(stdfs::exists(rig.local(kept)));
+  }
+  SUBCASE("an object that others deleted: it is kept") {
+    stdfs::remove(rig.object("a.mkv"));
+    REQUIRE(rig.reconcile->scan({}));
+    CHECK(TierRig::read(rig.local(kept)) == "film a");
+  }
+  SUBCASE("an object that others overwrote: it is kept, and nothing is overwritten for it") {
+    std::ofstream(rig.object("a.mkv")) << "other!";
+    rig.write(kept, "somebody's");
+    REQUIRE(rig.reconcile->scan({}));
+    CHECK(TierRig::read(rig.local(kept)) == "somebody's");
+    CHECK(TierRig::read(rig.local(kept + " (2)")) == "film a");
+  }
+}
+
+TEST_CASE("scan: what a process of the same pid left is not taken for our own") {
+  TierRig rig;
+  rig.add("a.mkv", "film a");
+  const std::string pid = std::to_string(getpid());
+  rig.write(".mediafs/tmp/evict-" + pid + "-0", "only here");
+  rig.write(".mediafs/tmp/fetch-" + pid + "-1", "part");
+  const Node node = rig.node("a.mkv");
+  REQUIRE(rig.mover.evict(node.id, node.generation));
+  REQUIRE(rig.mover.fetch("a.mkv", {}, {}));
+  REQUIRE(rig.reconcile->scan({}));
+  CHECK(stdfs::is_empty(rig.local(".mediafs/tmp")));
+  REQUIRE(stdfs::exists(rig.local("Unsorted")));
+  CHECK(TierRig::read(stdfs::directory_iterator(rig.local("Unsorted"))->path()) == "only here");
 }
 
 TEST_CASE("a file moved underneath into Incoming leaves the library at once") {
