@@ -88,6 +88,7 @@ class Mover {
   Result<Fd> open_local(const Node& node);
   Status adopt_now(const std::string& path);  // the watcher will say so too, later
   Status key_is_free(std::int64_t id, const std::string& key, std::stop_token stop);
+  Result<bool> found_under_old_key(const Node& node);
   Result<bool> stands_aside(const std::string& key);
   Status step_aside(std::int64_t id, const std::string& key, std::stop_token stop);
   Status adopt_claimed(const std::string& path);
