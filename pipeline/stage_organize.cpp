@@ -57,6 +57,9 @@ std::string video_stem(std::string_view name) {
   }
 }
 
+// What has the name already. lost: nobody has its bytes any more; lost_equal: they are those that are to be filed.
+enum class Found : std::uint8_t { equal, other, lost, lost_equal };
+
 enum class Renamed : std::uint8_t { done, taken, source_gone };
 
 class Organizer {
@@ -190,10 +193,11 @@ class Organizer {
   // True: the name is free now, try again. False: the file went elsewhere.
   Result<bool> resolve_conflict(const std::string& target) {
     const auto before = stat_at(tools_.branches.local_root.get(), job_.path);
-    MEDIAFS_ASSIGN(const bool equal, same_content(target));
+    MEDIAFS_ASSIGN(const Found found, look_at(target));
+    const bool equal = found == Found::equal;
     const auto after = stat_at(tools_.branches.local_root.get(), job_.path);
     const bool still = before && after && tier::fingerprint_of(*before) == tier::fingerprint_of(*after);
-    if (equal && !still)
+    if ((equal || found == Found::lost_equal) && !still)
       return make_error(ErrorCode::busy, "organize " + printable(job_.path), "it changes just now");
     if (equal) {
       log::info("an equal file is in the library already; the new one is removed",
@@ -202,6 +206,7 @@ class Organizer {
       if (!removed && removed.err().code != ErrorCode::not_found) return std::move(removed).error();
       return false;
     }
+    if (found == Found::lost_equal) return replace_lost(target);
     const std::string& policy = tools_.branches.config.organize.on_conflict;
     const bool in_unsorted = is_within(target, tools_.branches.config.organize.unsorted);
     if (policy == "keep_both" || in_unsorted) {
@@ -211,8 +216,8 @@ class Organizer {
     }
     auto existing = tools_.tree.stat(target);
     if (!existing) return true;
-    const bool better =
-        policy == "replace" || (policy == "keep_better" && size_bytes_ > existing->size_bytes);
+    const bool better = found == Found::lost || policy == "replace" ||
+                        (policy == "keep_better" && size_bytes_ > existing->size_bytes);
     if (better) {  // the one that gives way is kept, too: nothing is overwritten
       MEDIAFS_ASSIGN(const std::string aside, rename_to_free(target, unsorted(base_name(target)), 1));
       log::info("gave way to a better file",
@@ -225,14 +230,46 @@ class Organizer {
   }
 
   // A release that was dropped twice. The catalogue's checksum spares reading what is in the library.
-  Result<bool> same_content(const std::string& target) const {
-    auto existing = tools_.tree.stat(target);
-    if (!existing || !S_ISREG(existing->mode) || existing->size_bytes != size_bytes_) return false;
-    MEDIAFS_ASSIGN(const auto mine, tools_.tree.checksum(job_.path, stop_));
+  Result<Found> look_at(const std::string& target) const {
     MEDIAFS_ASSIGN(const auto node, tools_.branches.catalogue->find(target));
-    if (node && row_is_right(*node)) return mine == *node->checksum;
-    MEDIAFS_ASSIGN(const auto theirs, tools_.tree.checksum(target, stop_));
-    return mine == theirs;
+    const bool lost = node && is_lost(*node);
+    auto existing = tools_.tree.stat(target);
+    if (!existing || !S_ISREG(existing->mode) || existing->size_bytes != size_bytes_)
+      return lost ? Found::lost : Found::other;
+    MEDIAFS_ASSIGN(const auto mine, tools_.tree.checksum(job_.path, stop_));
+    if (lost) return mine == node->checksum ? Found::lost_equal : Found::lost;
+    if (node && row_is_right(*node)) {
+      if (mine != *node->checksum) return Found::other;
+    } else {
+      MEDIAFS_ASSIGN(const auto theirs, tools_.tree.checksum(target, stop_));
+      if (mine != theirs) return Found::other;
+    }
+    return node && !node->local && node->vault ? ask_vault(*node) : Found::equal;
+  }
+
+  static bool is_lost(const tier::Node& node) { return !node.local && node.vault && node.vault->lost; }
+
+  // Only the vault has the library's copy, as the row says. The new one may be the last by now: it goes only on the
+  // store's own word.
+  Result<Found> ask_vault(const tier::Node& node) const {
+    const Status confirmed = tools_.mover.confirm_in_vault(node);
+    if (confirmed) return Found::equal;
+    if (confirmed.err().code == ErrorCode::corrupt) return Found::other;
+    return make_error(ErrorCode::busy, "organize " + printable(job_.path), confirmed.err().message());
+  }
+
+  // Moved away by the tree, which knows what else has its name; then the row goes, for its bytes are back.
+  Result<bool> replace_lost(const std::string& target) const {
+    MEDIAFS_ASSIGN(const auto mine, tools_.tree.checksum(job_.path, stop_));
+    MEDIAFS_ASSIGN(const std::string aside, rename_to_free(target, unsorted(base_name(target)), 1));
+    MEDIAFS_ASSIGN(auto claim, tools_.branches.claims->claim(aside));
+    MEDIAFS_ASSIGN(const auto node, tools_.branches.catalogue->find(aside));
+    const bool same = node && is_lost(*node) && node->checksum == mine && node->size_bytes == size_bytes_;
+    if (same && !stat_at(tools_.branches.local_root.get(), aside)) {
+      MEDIAFS_TRY(tools_.branches.catalogue->remove(aside, tools_.branches.visible(aside)));
+      log::info("a lost file is replaced by its own bytes", {{"path", printable(target)}, {"job", job_.id}});
+    }
+    return true;
   }
 
   // Whether the row's checksum is that of the bytes that are there now.

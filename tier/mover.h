@@ -46,7 +46,11 @@ struct Branches {
 
 inline constexpr std::string_view kStateName = ".mediafs";
 inline constexpr std::string_view kMovingKeys =
-    ".mediafs/moving/";  // of objects that stepped aside; then the file's id
+    ".mediafs/moving/";                        // of objects that stepped aside; then the file's id
+std::int64_t moving_id(std::string_view key);  // 0: not such a key
+const std::string& temp_token();  // of this process, and of none before: its files' names in kTempDir
+// Asks the store. not_found: the object is gone; false: it is not the one that the row means.
+Result<bool> object_stands(Vault& vault, const Node& node);
 inline constexpr std::string_view kTempDir = ".mediafs/tmp";  // below local.path: for files on their way in
 
 class Mover {
@@ -63,6 +67,9 @@ class Mover {
   // A vault-only file's object was not where the row says, or is known to be lost: success if the row says by now
   // where it stands. io: it is lost, which the row then says. offline: nothing was learnt.
   Status find_again(std::int64_t id);
+  // The store's own word, now: what was proven at the upload may have been deleted by somebody since. changed: it is
+  // gone, which the row then says. corrupt: it is another object. Any other error: nothing was learnt.
+  Status confirm_in_vault(const Node& node);
   // Computes the checksums of the local copy and tells the catalogue. Returns them with the path they were
   // read from.
   struct Summed {
@@ -81,10 +88,11 @@ class Mover {
   Result<Fd> open_local(const Node& node);
   Status adopt_now(const std::string& path);  // the watcher will say so too, later
   Status key_is_free(std::int64_t id, const std::string& key, std::stop_token stop);
+  Result<bool> found_under_old_key(const Node& node);
+  Result<bool> stands_aside(const std::string& key);
   Status step_aside(std::int64_t id, const std::string& key, std::stop_token stop);
   Status adopt_claimed(const std::string& path);
   Result<std::optional<ObjectInfo>> already_there(const Node& node);
-  Status confirm_in_vault(const Node& node);
   Status unlink_proven(int fd, const std::string& path);
   Result<Node> refined(Node node);
   Status await_space(std::uint64_t bytes, const std::stop_token& stop);

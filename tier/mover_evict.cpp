@@ -51,21 +51,19 @@ bool has_attributes(int fd) {
   return false;
 }
 
-// The store's own word, now: what was proven at the upload may have been deleted by somebody since.
 Status Mover::confirm_in_vault(const Node& node) {
-  auto head = b_.vault->head(node.vault->key);
-  if (!head && head.err().code == ErrorCode::not_found) {
-    log::warning("vault object is gone; it is uploaded again", {{"path", printable(node.path)}});
+  const std::string what = "the vault's copy of " + printable(node.path);
+  if (b_.vault == nullptr) return make_error(ErrorCode::offline, what, "no vault is configured");
+  const auto stands = object_stands(*b_.vault, node);
+  if (!stands && stands.err().code == ErrorCode::not_found) {
+    log::warning("vault object is gone",
+                 {{"path", printable(node.path)}, {"key", printable(node.vault->key)}});
     MEDIAFS_TRY(b_.catalogue->vault_lost(node.id, node.vault->key));
-    return make_error(ErrorCode::changed, "evict " + printable(node.path),
-                      "its object is gone from the vault");
+    return make_error(ErrorCode::changed, what, "its object is gone from the vault");
   }
-  if (!head) return std::move(head).error();
-  const bool same = head->size_bytes == node.size_bytes && head->etag == node.vault->etag &&
-                    (!head->meta_known || !head->meta.checksum || head->meta.checksum == node.checksum);
-  if (same) return {};
-  return make_error(ErrorCode::corrupt, "evict " + printable(node.path),
-                    "the object in the vault is not the one that was uploaded (the local copy stays)");
+  if (!stands) return stands.err();
+  if (*stands) return {};
+  return make_error(ErrorCode::corrupt, what, "the object in the vault is not the one that was uploaded");
 }
 
 // The name may stand for another file by now: one that was renamed over it underneath. So it is moved aside, looked at,
@@ -73,7 +71,7 @@ Status Mover::confirm_in_vault(const Node& node) {
 Status Mover::unlink_proven(int fd, const std::string& path) {
   const int root = b_.local_root.get();
   const std::string aside =
-      std::string(kTempDir) + "/evict-" + std::to_string(getpid()) + "-" + std::to_string(next_temp_++);
+      std::string(kTempDir) + "/evict-" + temp_token() + "-" + std::to_string(next_temp_++);
   MEDIAFS_TRY(mkdirs_at(root, std::string(kTempDir), 0700));
   if (renameat2(root, path.c_str(), root, aside.c_str(), RENAME_NOREPLACE) != 0) {
     const int saved = errno;

@@ -210,8 +210,7 @@ Status Mover::fetch(const std::string& path, const Progress& progress, std::stop
   const int root = b_.local_root.get();
   MEDIAFS_TRY(mkdirs_at(root, std::string(kTempDir), 0700));
   MEDIAFS_TRY(await_space(node.size_bytes, stop));
-  TempFile temp(root, std::string(kTempDir) + "/fetch-" + std::to_string(getpid()) + "-" +
-                          std::to_string(next_temp_++));
+  TempFile temp(root, std::string(kTempDir) + "/fetch-" + temp_token() + "-" + std::to_string(next_temp_++));
   MEDIAFS_ASSIGN(auto fd,
                  open_at(root, temp.path(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   auto got = download(node, fd.get(), progress, stop);

@@ -1,6 +1,7 @@
 // The vault's side: upload, and what renames, deletes and new attributes mean there.
 #include <fcntl.h>
 
+#include <chrono>
 #include <utility>
 
 #include "common/crash.h"
@@ -12,7 +13,8 @@ namespace mediafs::tier {
 
 namespace {
 
-constexpr int kLongestCycle = 64;  // of files that took each other's names
+constexpr std::chrono::seconds kClaimWait{1};  // of those who want to read
+constexpr int kLongestCycle = 64;              // of files that took each other's names
 
 ObjectMeta meta_of(const Node& node) {
   return {.mtime_ns = node.mtime_ns,
@@ -172,6 +174,30 @@ Status Mover::relocate(std::int64_t id, std::stop_token stop) {
   return {};
 }
 
+// A lost file was renamed before its object was: it may have come back under the old key. Unlike what stands under its
+// path it must be the very bytes.
+Result<bool> Mover::found_under_old_key(const Node& node) {
+  const std::string key = node.vault->key;
+  if (!node.vault->lost || key == node.path) return false;
+  MEDIAFS_ASSIGN(auto claim, b_.claims->claim({Claims::key_claim(key)}, kClaimWait));
+  MEDIAFS_ASSIGN(const bool in_use, b_.catalogue->key_in_use(key));
+  if (in_use) return false;
+  auto head = b_.vault->head(key);
+  if (!head && head.err().code == ErrorCode::not_found) return false;
+  if (!head) return std::move(head).error();
+  const bool same = node.vault->checksum && head->meta_known && head->meta.checksum == node.vault->checksum &&
+                    head->size_bytes == node.vault->size_bytes;
+  if (!same) return false;
+  VaultCopy copy = *node.vault;
+  copy.etag = head->etag;
+  copy.mtime_ns = head->meta.mtime_ns;
+  copy.since_ns = b_.clock->wall_ns();
+  copy.lost = false;
+  log::info("a lost file is in the vault again", {{"path", printable(node.path)}, {"key", printable(key)}});
+  MEDIAFS_TRY(moved_on(b_.catalogue->relocated(node.id, key, copy)));
+  return true;
+}
+
 Status Mover::find_again(std::int64_t id) {
   MEDIAFS_ASSIGN(const auto node, b_.catalogue->find(id));
   if (!node || node->local || !node->vault) return {};
@@ -193,6 +219,8 @@ Status Mover::find_again(std::int64_t id) {
     return b_.catalogue->vault_found(id, copy);
   }
   if (head.err().code != ErrorCode::not_found) return std::move(head).error();
+  MEDIAFS_ASSIGN(const bool found, found_under_old_key(*node));
+  if (found) return {};
   MEDIAFS_TRY(b_.catalogue->vault_lost(id, node->vault->key));
   MEDIAFS_ASSIGN(const auto now, b_.catalogue->find(id));
   if (!now || now->local || !now->vault || !now->vault->lost) return {};  // it moved just then
@@ -204,9 +232,18 @@ Status Mover::find_again(std::int64_t id) {
   return lost;
 }
 
+// A lost file's object may stand where it had stepped aside: it is found there again (Reconcile::settle_moving).
+Result<bool> Mover::stands_aside(const std::string& key) {
+  if (!key.starts_with(kMovingKeys)) return false;
+  MEDIAFS_ASSIGN(const auto node, b_.catalogue->find(moving_id(key)));
+  return node && node->vault && node->vault->key == key;
+}
+
 Status Mover::forget(const std::string& key, std::stop_token) {
   MEDIAFS_TRY(check_path(key));
   MEDIAFS_ASSIGN(auto claim, b_.claims->claim(Claims::key_claim(key)));
+  MEDIAFS_ASSIGN(const bool aside, stands_aside(key));
+  if (aside) return {};
   MEDIAFS_ASSIGN(const bool in_use, b_.catalogue->key_in_use(key));
   if (in_use) return {};  // a new file has the name: its own upload overwrites what stands there
   // A power cut must not take back the removal that called for this: a row without its object would be left.

@@ -2,7 +2,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,6 +24,7 @@ namespace {
 
 constexpr std::size_t kPage = 1000;
 constexpr std::chrono::minutes kAbandoned{10};
+constexpr int kMostKept = 100;  // of one name
 
 using DirHandle = std::unique_ptr<DIR, int (*)(DIR*)>;
 
@@ -59,14 +62,14 @@ class Reconcile::Scan {
  private:
   void remove_temporary() {
     const std::string temp(kTempDir);
-    const std::string pid = std::to_string(getpid()) + "-";
+    const std::string own = temp_token() + "-";
     DirHandle dir = open_dir(b_.local_root.get(), temp);
     while (dir) {
       const dirent* entry = readdir(dir.get());
       if (!entry) break;
       const std::string_view name(entry->d_name);
-      if (name.starts_with("evict-") && !name.starts_with("evict-" + pid)) recover(join_path(temp, name));
-      if (!name.starts_with("fetch-") || name.starts_with("fetch-" + pid)) continue;
+      if (name.starts_with("evict-") && !name.starts_with("evict-" + own)) recover(join_path(temp, name));
+      if (!name.starts_with("fetch-") || name.starts_with("fetch-" + own)) continue;
       if (unlinkat(dirfd(dir.get()), entry->d_name, 0) == 0) {
         report_.temporary_removed++;
       }
@@ -97,29 +100,51 @@ class Reconcile::Scan {
     }
   }
 
-  // What an eviction had moved aside when it was killed. It goes only if the vault is known to hold these bytes.
+  // What an eviction had moved aside when it was killed. It goes only if the store says that it holds these bytes;
+  // while it says nothing, it stays for the next scan.
   void recover(const std::string& aside) {
     const int root = b_.local_root.get();
     auto fd = open_at(root, aside, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     auto sums = fd ? hash_fd(fd->get(), {}, stop_) : Result<Checksums>(fd.err());
     if (!sums) return log::warning("can't read what an eviction left", sums.err(), {{"path", aside}});
+    auto held = vault_holds(*sums);
+    if (!held) return log::warning("can't place what an eviction left", held.err(), {{"path", aside}});
+    if (*held) {
+      if (unlinkat(root, aside.c_str(), 0) == 0) report_.temporary_removed++;
+      return;
+    }
+    keep(aside, "recovered " + to_hex(sums->xxh128));
+  }
+
+  Result<bool> vault_holds(const Checksums& sums) {
     std::string after;
+    Result<bool> held = false;
     for (;;) {
-      auto page = b_.catalogue->walk("", after, kPage);
-      if (!page) return log::warning("can't place what an eviction left", page.err(), {{"path", aside}});
-      if (page->empty()) break;
-      after = page->back().path;
-      for (const Node& node : *page) {
-        if (!node.in_vault() || node.checksum != sums->xxh128 || node.size_bytes != sums->size_bytes)
-          continue;
-        if (unlinkat(root, aside.c_str(), 0) == 0) report_.temporary_removed++;
-        return;
+      MEDIAFS_ASSIGN(const auto page, b_.catalogue->walk("", after, kPage));
+      if (page.empty()) return held;
+      after = page.back().path;
+      for (const Node& node : page) {
+        if (!node.in_vault() || node.checksum != sums.xxh128 || node.size_bytes != sums.size_bytes) continue;
+        if (b_.vault == nullptr) return make_error(ErrorCode::offline, "vault", "no vault is configured");
+        auto stands = object_stands(*b_.vault, node);
+        if (stands && *stands) return true;
+        if (!stands && stands.err().code != ErrorCode::not_found) held = std::move(stands);
       }
     }
-    const std::string unsorted = b_.config.organize.unsorted;
-    const std::string kept = join_path(unsorted, "recovered " + to_hex(sums->xxh128));
-    if (!mkdirs_at(root, unsorted, 0777) || renameat(root, aside.c_str(), root, kept.c_str()) != 0) return;
-    log::warning("a file that an eviction had moved aside is kept", {{"path", kept}});
+  }
+
+  void keep(const std::string& aside, const std::string& name) {
+    const int root = b_.local_root.get();
+    const std::string& unsorted = b_.config.organize.unsorted;
+    if (!mkdirs_at(root, unsorted, 0777)) return;
+    for (int n = 1; n <= kMostKept; n++) {
+      const std::string kept = join_path(unsorted, n == 1 ? name : name + " (" + std::to_string(n) + ")");
+      const auto known = b_.catalogue->find(kept);
+      if (!known || *known) continue;  // the name is that of a file which may be elsewhere
+      if (renameat2(root, aside.c_str(), root, kept.c_str(), RENAME_NOREPLACE) != 0) continue;
+      return log::warning("a file that an eviction had moved aside is kept", {{"path", kept}});
+    }
+    log::warning("can't keep what an eviction left", {{"path", aside}});
   }
 
   // A sidecar's temporary file lives for a moment; an old one is what a kill left.

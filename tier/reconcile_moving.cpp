@@ -1,6 +1,4 @@
 // What a kill left of objects that had stepped aside for others (Mover::step_aside).
-#include <charconv>
-
 #include "common/log.h"
 #include "common/path.h"
 #include "tier/reconcile.h"
@@ -11,13 +9,6 @@ namespace {
 
 bool same_bytes(const std::optional<Xxh128>& checksum, std::uint64_t size_bytes, const ObjectInfo& object) {
   return checksum && object.meta_known && object.meta.checksum == checksum && object.size_bytes == size_bytes;
-}
-
-std::int64_t id_of(std::string_view key) {
-  std::int64_t id = 0;
-  const std::string_view text = key.substr(kMovingKeys.size());
-  const auto [end, bad] = std::from_chars(text.data(), text.data() + text.size(), id);
-  return bad == std::errc() && end == text.data() + text.size() ? id : 0;
 }
 
 }  // namespace
@@ -51,8 +42,10 @@ Status Reconcile::settle_moving_key(const std::string& key, const std::stop_toke
   auto object = b_.vault->head(key);
   if (!object)
     return object.err().code == ErrorCode::not_found ? Status() : Status(std::move(object).error());
-  MEDIAFS_ASSIGN(const auto node, b_.catalogue->find(id_of(key)));
-  if (node && node->vault && same_bytes(node->vault->checksum, node->vault->size_bytes, *object)) {
+  MEDIAFS_ASSIGN(const auto node, b_.catalogue->find(moving_id(key)));
+  const bool elsewhere =
+      node && node->vault && node->vault->key != key;  // a lost row may stand on this very key
+  if (elsewhere && same_bytes(node->vault->checksum, node->vault->size_bytes, *object)) {
     const auto original = b_.vault->head(node->vault->key);
     if (original && original->etag == node->vault->etag && original->size_bytes == object->size_bytes) {
       log::info("removed a copy that a cut off rename had left in the vault", {{"key", printable(key)}});
@@ -92,6 +85,13 @@ Status Reconcile::keep_moving(const ObjectInfo& object, const std::stop_token& s
   const auto added =
       b_.catalogue->import_listing({{kept, there->size_bytes, there->meta.mtime_ns, there->etag}});
   if (!added) return added.error();
+  MEDIAFS_TRY(b_.catalogue->sync());
+  MEDIAFS_ASSIGN(const bool listed, b_.catalogue->key_in_use(kept));
+  if (!listed) {  // deleted, and yet to be forgotten; or the name can't be shown
+    log::warning("an object that a cut off rename had left stays there until the next start",
+                 {{"path", printable(kept)}, {"key", printable(object.key)}});
+    return {};
+  }
   log::warning("an object that a cut off rename had left, and that no file is known for, is kept",
                {{"path", printable(kept)}, {"key", printable(object.key)}});
   return b_.vault->remove(object.key);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "common/path.h"
 #include "common/writers.h"
 #include "pipeline/stages.h"
 #include "tests/tier/tier_rig.h"
@@ -135,6 +136,93 @@ TEST_CASE("names at the limit, with an extension that leaves no room for a numbe
     }
     CHECK(kept == 3);
   }
+}
+
+namespace {
+
+// The library's film is in the vault alone: the tree shows it, the local branch does not.
+struct OrganizingEvicted : Organizing {
+  OrganizingEvicted() {
+    add(kFiled, "film");
+    const tier::Node node = this->node(kFiled);
+    REQUIRE(mover.evict(node.id, node.generation));
+    stdfs::create_directories(root + "/tree");
+    stdfs::create_directory_symlink(root + "/local/Incoming", root + "/tree/Incoming");
+    show(kFiled);
+    write(kRelease, "film");
+  }
+  std::string shown(const std::string& path) const { return root + "/tree/" + path; }
+  void show(const std::string& path) const {
+    stdfs::create_directories(stdfs::path(shown(path)).parent_path());
+    std::ofstream(shown(path)) << "????";
+  }
+  Status organize_shown() { return (*shown_handler)(job_for(kRelease), {}); }
+
+  std::unique_ptr<Tree> shown_tree = Tree::open({.root = root + "/tree", .program = ""});
+  Tools shown_tools{.branches = branches, .mover = mover, .tree = *shown_tree, .mountpoint = root + "/tree"};
+  Result<Handler> shown_handler = organize_stage(shown_tools);
+};
+
+constexpr const char* kAside = "Unsorted/The Quiet Harbor (2014).mkv";
+
+}  // namespace
+
+TEST_CASE("a film that the vault alone has is dropped again: it goes on the store's own word only") {
+  OrganizingEvicted o;
+  SUBCASE("the vault has it") {
+    REQUIRE(o.organize_shown());
+    CHECK_FALSE(o.exists(kRelease));
+    CHECK(tier::TierRig::read(o.shown(kFiled)) == "????");
+  }
+  SUBCASE("the vault does not answer") {
+    o.branches.vault = nullptr;
+    CHECK(o.organize_shown().err().code == ErrorCode::busy);
+    CHECK(tier::TierRig::read(o.local(kRelease)) == "film");
+  }
+  SUBCASE("others overwrote the object: both are kept") {
+    std::ofstream(o.object(kFiled)) << "mlif";
+    REQUIRE(o.organize_shown());
+    CHECK(tier::TierRig::read(o.shown(kFiled)) == "????");
+    CHECK(tier::TierRig::read(o.shown("Unsorted/" + std::string(base_name(kRelease)))) == "film");
+  }
+  SUBCASE("others deleted the object: the new one takes its place") {
+    stdfs::remove(o.object(kFiled));
+    CHECK(o.organize_shown().err().code == ErrorCode::busy);
+    CHECK(o.node(kFiled).vault->lost);
+    CHECK(tier::TierRig::read(o.local(kRelease)) == "film");
+    REQUIRE(o.organize_shown());
+    CHECK(tier::TierRig::read(o.shown(kFiled)) == "film");
+    CHECK(tier::TierRig::read(o.shown(kAside)) == "????");
+  }
+}
+
+TEST_CASE("a lost film gives way to whatever is dropped for it") {
+  OrganizingEvicted o;
+  stdfs::remove(o.object(kFiled));
+  REQUIRE(o.catalogue->vault_lost(o.node(kFiled).id, kFiled));
+  bool row_aside = false;
+  SUBCASE("its own bytes") {
+    // The row that the mount would have moved aside.
+    o.add("Movies/again.mkv", "film");
+    const tier::Node again = o.node("Movies/again.mkv");
+    REQUIRE(o.mover.evict(again.id, again.generation));
+    stdfs::remove(o.object("Movies/again.mkv"));
+    REQUIRE(o.catalogue->vault_lost(again.id, "Movies/again.mkv"));
+    REQUIRE(o.catalogue->rename({.from = "Movies/again.mkv", .to = kAside, .st = {}}));
+    row_aside = true;
+  }
+  SUBCASE("a smaller film") {
+    o.write(kRelease, "f");
+  }
+  SUBCASE("other bytes of its size") {
+    o.write(kRelease, "mlif");
+  }
+  const std::string dropped = tier::TierRig::read(o.local(kRelease));
+  REQUIRE(o.organize_shown());
+  CHECK_FALSE(o.exists(kRelease));
+  CHECK(tier::TierRig::read(o.shown(kFiled)) == dropped);
+  CHECK(tier::TierRig::read(o.shown(kAside)) == "????");
+  if (row_aside) CHECK_FALSE(o.catalogue->find(kAside)->has_value());
 }
 
 TEST_CASE("a file that a killed organize has filed waits for its row") {

@@ -1,4 +1,5 @@
 #include <doctest/doctest.h>
+#include <unistd.h>
 
 #include "tests/tier/tier_rig.h"
 
@@ -93,6 +94,51 @@ TEST_CASE("scan: what an eviction had moved aside goes if the vault has it, and 
   CHECK(kept == 1);
 }
 
+TEST_CASE("scan: what an eviction had moved aside goes on the store's own word only") {
+  TierRig rig;
+  rig.add("a.mkv", "film a");
+  const Node node = rig.node("a.mkv");
+  REQUIRE(rig.mover.evict(node.id, node.generation));
+  rig.write(".mediafs/tmp/evict-1-1", "film a");
+  const std::string kept = "Unsorted/recovered " + to_hex(*node.checksum);
+  SUBCASE("a store that does not answer: the next scan decides") {
+    rig.branches.vault = nullptr;
+    REQUIRE(rig.reconcile->scan({}));
+    CHECK(TierRig::read(rig.local(".mediafs/tmp/evict-1-1")) == "film a");
+    rig.branches.vault = rig.vault.get();
+    REQUIRE(rig.reconcile->scan({}));
+    CHECK(stdfs::is_empty(rig.local(".mediafs/tmp")));
+    CHECK_FALSE(stdfs::exists(rig.local(kept)));
+  }
+  SUBCASE("an object that others deleted: it is kept") {
+    stdfs::remove(rig.object("a.mkv"));
+    REQUIRE(rig.reconcile->scan({}));
+    CHECK(TierRig::read(rig.local(kept)) == "film a");
+  }
+  SUBCASE("an object that others overwrote: it is kept, and nothing is overwritten for it") {
+    std::ofstream(rig.object("a.mkv")) << "other!";
+    rig.write(kept, "somebody's");
+    REQUIRE(rig.reconcile->scan({}));
+    CHECK(TierRig::read(rig.local(kept)) == "somebody's");
+    CHECK(TierRig::read(rig.local(kept + " (2)")) == "film a");
+  }
+}
+
+TEST_CASE("scan: what a process of the same pid left is not taken for our own") {
+  TierRig rig;
+  rig.add("a.mkv", "film a");
+  const std::string pid = std::to_string(getpid());
+  rig.write(".mediafs/tmp/evict-" + pid + "-0", "only here");
+  rig.write(".mediafs/tmp/fetch-" + pid + "-1", "part");
+  const Node node = rig.node("a.mkv");
+  REQUIRE(rig.mover.evict(node.id, node.generation));
+  REQUIRE(rig.mover.fetch("a.mkv", {}, {}));
+  REQUIRE(rig.reconcile->scan({}));
+  CHECK(stdfs::is_empty(rig.local(".mediafs/tmp")));
+  REQUIRE(stdfs::exists(rig.local("Unsorted")));
+  CHECK(TierRig::read(stdfs::directory_iterator(rig.local("Unsorted"))->path()) == "only here");
+}
+
 TEST_CASE("a file moved underneath into Incoming leaves the library at once") {
   TierRig rig;
   rig.write("a.mkv", "film a");
@@ -136,6 +182,42 @@ TEST_CASE("start: what a cut off relocation left aside in the vault") {
     CHECK(TierRig::read(rig.object(path)) == "film a");
     REQUIRE(rig.mover.fetch(path, {}, {}));
     CHECK(TierRig::read(rig.local(path)) == "film a");
+  }
+  SUBCASE("what nobody knows stays while its place is that of a file that is being forgotten") {
+    const std::string unknown = std::string(kMovingKeys) + "4711";
+    REQUIRE(rig.vault->copy("a.mkv", unknown, meta, {}));
+    REQUIRE(rig.reconcile->import_vault({}));
+    const std::string path = "Unsorted/" + rig.catalogue->list("Unsorted")->front().name;
+    REQUIRE(rig.catalogue->remove(path, true));
+    REQUIRE(rig.vault->copy("a.mkv", unknown, meta, {}));
+    REQUIRE(rig.reconcile->import_vault({}));
+    rig.run_jobs();
+    CHECK_FALSE(stdfs::exists(rig.object(path)));
+    REQUIRE(stdfs::exists(rig.object(unknown)));
+    REQUIRE(rig.reconcile->import_vault({}));
+    CHECK_FALSE(stdfs::exists(rig.object(unknown)));
+    CHECK(TierRig::read(rig.object(path)) == "film a");
+    CHECK(rig.node(path).vault.has_value());
+  }
+  SUBCASE("what a file stood on when the vault was replaced by a copy of it") {
+    VaultCopy copy = *node.vault;
+    copy.key = aside;
+    copy.etag = rig.vault->head(aside)->etag;
+    REQUIRE(rig.catalogue->relocated(node.id, "a.mkv", copy));
+    const Node moved = rig.node("a.mkv");
+    REQUIRE(rig.mover.evict(moved.id, moved.generation));
+    stdfs::remove(rig.object("a.mkv"));
+    REQUIRE(rig.catalogue->vault_replaced());
+    REQUIRE(rig.mover.forget(aside, {}));  // its job may run before the vault is looked at
+    REQUIRE(stdfs::exists(rig.object(aside)));
+    REQUIRE(rig.reconcile->import_vault({}));
+    REQUIRE(stdfs::exists(rig.object(aside)));
+    rig.run_jobs();
+    CHECK(rig.node("a.mkv").in_vault());
+    CHECK(TierRig::read(rig.object("a.mkv")) == "film a");
+    CHECK_FALSE(stdfs::exists(rig.object(aside)));
+    REQUIRE(rig.mover.fetch("a.mkv", {}, {}));
+    CHECK(TierRig::read(rig.local("a.mkv")) == "film a");
   }
   SUBCASE("one that a row stands on is its job's business") {
     VaultCopy copy = *node.vault;

@@ -246,6 +246,37 @@ TEST_CASE(
   CHECK(rig.probe_error() == ErrorCode::offline);
 }
 
+TEST_CASE("vault identity: --new-vault finds a file that was renamed and whose object was not") {
+  GuardedRig rig;
+  REQUIRE(rig.guard->probe());
+  rig.add_evicted("a.mkv", "film");
+  const Node node = rig.node("a.mkv");
+  REQUIRE(rig.catalogue->rename({.from = "a.mkv", .to = "b.mkv", .st = {}}));
+  REQUIRE(rig.catalogue->vault_replaced());
+  REQUIRE(rig.reconcile->import_vault({}));
+  REQUIRE(rig.node("b.mkv").vault->lost);
+  SUBCASE("its bytes: it is moved to its place") {
+    REQUIRE(rig.mover.find_again(node.id));
+    CHECK(rig.node("b.mkv").in_vault());
+    rig.run_jobs();
+    CHECK(TierRig::read(rig.object("b.mkv")) == "film");
+    CHECK_FALSE(stdfs::exists(rig.object("a.mkv")));
+    REQUIRE(rig.mover.fetch("b.mkv", {}, {}));
+    CHECK(TierRig::read(rig.local("b.mkv")) == "film");
+  }
+  SUBCASE("other bytes: left alone") {
+    std::ofstream(rig.object("a.mkv")) << "mlif";
+    CHECK(rig.mover.find_again(node.id).err().code == ErrorCode::io);
+    CHECK(rig.node("b.mkv").vault->lost);
+  }
+  SUBCASE("a file of that name is there") {
+    rig.write("a.mkv", "new");
+    REQUIRE(rig.reconcile->file_settled("a.mkv"));
+    CHECK(rig.mover.find_again(node.id).err().code == ErrorCode::io);
+    CHECK(rig.node("b.mkv").vault->lost);
+  }
+}
+
 TEST_CASE("vault identity: a marker that cannot be read is nobody's") {
   GuardedRig rig;
   REQUIRE(rig.guard->probe());
