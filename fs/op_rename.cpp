@@ -289,6 +289,7 @@ void op_rename(Core& core, StatusReply reply, RenameNames names, unsigned flags)
     MEDIAFS_TRY(rename_claimed(core, m, may));
     if ((flags & RENAME_EXCHANGE) != 0) {
       core.nodes.exchange(names.parent, names.name, names.new_parent, names.new_name);
+      if (!m.directory && !S_ISDIR(m.local_to->st_mode)) exchange_sidecars(core, m.from, m.to, may);
     } else if (!one_file(m)) {
       core.nodes.rename(names.parent, names.name, names.new_parent, names.new_name);
       if (!m.directory)

@@ -225,6 +225,28 @@ class Sidecars(Case):
         os.unlink(M.on(self.at("b.mkv")))
         self.assertEqual(os.listdir(M.share + "/" + self.dir), [])
 
+    def test_into_a_directory_that_the_disk_lacks(self):
+        make(M, "vault", self.at("A/a"), b"film")
+        make(M, "vault", self.at("B/x"), b"other")
+        os.rmdir(M.under(self.at("B")))
+        write(M.on(self.at("A/.a.sha1")), b"a" * 40)
+        os.rename(M.on(self.at("A/a")), M.on(self.at("B/b")))
+        self.assertEqual(self.names(self.at("B")), [".b.sha1", "b", "x"])
+        self.assertEqual(read(M.on(self.at("B/.b.sha1"))), b"a" * 40)
+        os.rmdir(M.on(self.at("A")))
+
+    def test_go_with_an_exchange(self):
+        make(M, "local", self.at("a"), b"one")
+        make(M, "local", self.at("b"), b"other")
+        self.beside("a", b"a" * 40)
+        self.beside("b", b"b" * 40)
+        renameat2(M.on(self.at("a")), M.on(self.at("b")), EXCHANGE)
+        self.assertEqual((read(M.on(self.at(".a.sha1"))), read(M.on(self.at(".b.sha1")))), (b"b" * 40, b"a" * 40))
+        os.unlink(M.on(self.at(".b.sha1")))
+        renameat2(M.on(self.at("a")), M.on(self.at("b")), EXCHANGE)
+        self.assertEqual(self.names(), [".b.sha1", "a", "b"])
+        self.assertEqual(read(M.on(self.at(".b.sha1"))), b"b" * 40)
+
     def test_a_replaced_files_own_goes(self):
         make(M, "local", self.at("a"), b"new")
         make(M, "local", self.at("b"), b"old")
