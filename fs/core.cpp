@@ -54,6 +54,9 @@ Result<std::unique_ptr<Core>> Core::create(Options options) {
     core->share_memory = std::make_unique<ShareMemory>(*core->share, *core->b.catalogue);
   }
   finish_replacings(*core);
+  if (core->share_memory) {
+    core->share_memory->when_back([held = core.get()] { finish_replacings(*held); });
+  }
   return core;
 }
 

@@ -82,38 +82,21 @@ Status may_leave_library(Core& core, const Move& m) {
   }
 }
 
-Status make_directories(int root, std::string_view path) {
-  if (path.empty()) return {};
-  if (tree::stat(root, std::string(path))) return {};
-  MEDIAFS_TRY(make_directories(root, parent_path(path)));
-  return tree::make_directory(root, std::string(path), 0777);
-}
-
-// Not every server can refuse to replace by itself.
-Status rename_on_share(int root, const std::string& from, const std::string& to, unsigned flags) {
-  MEDIAFS_TRY(make_directories(root, parent_path(to)));
-  auto renamed = tree::rename(root, from, to, flags);
-  if (renamed || flags == 0 || renamed.error().sys_errno != EINVAL) return renamed;
-  if (tree::stat(root, to)) return errno_error(EEXIST, "rename to " + printable(to));
-  return tree::rename(root, from, to, 0);
-}
-
-Status share_renames(Core& core, const Move& m, const May& may) {
+// Nothing that changes the share is interrupted, only timed out: nobody would know whether it happened.
+Status share_renames(Core& core, const Move& m) {
   auto work = [from = m.from, to = m.to, flags = m.flags](int root) -> Status {
     return rename_on_share(root, from, to, flags);
   };
   ShareMemory::Change change(*core.share_memory);
-  MEDIAFS_TRY(core.share->call<void>(std::move(work), may.stop));
+  MEDIAFS_TRY(core.share->call<void>(std::move(work)));
   change.renamed(m.from, m.to);
   return {};
 }
 
-Status share_removes_target(Core& core, const Move& m, const May& may) {
-  auto work = [to = m.to, directory = m.directory](int root) -> Status {
-    return directory ? tree::remove_directory(root, to) : tree::unlink(root, to);
-  };
+Status share_removes_directory(Core& core, const Move& m) {
+  auto work = [to = m.to](int root) -> Status { return tree::remove_directory(root, to); };
   ShareMemory::Change change(*core.share_memory);
-  MEDIAFS_TRY(core.share->call<void>(std::move(work), may.stop));
+  MEDIAFS_TRY(core.share->call<void>(std::move(work)));
   change.removed(m.to);
   return {};
 }
@@ -160,29 +143,40 @@ Status tell_catalogue(Core& core, const Move& m, const std::optional<tier::Repla
 }
 
 // The disk first: one rename(2) there replaces whatever the local branch has, and the scan makes the catalogue follow
-// if we are killed before we do.
+// if we are killed before we do. What the share has of either name would show once the local file is evicted: that it
+// follows is noted before.
 Status rename_local(Core& core, const Move& m, const May& may) {
   MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(m.to)), may));
-  MEDIAFS_TRY(tree::rename(core.local_root.get(), m.from, m.to, m.flags));
-  if (m.share_from || m.share_to) {
-    auto moved = m.share_from ? share_renames(core, m, may) : share_removes_target(core, m, may);
-    if (!moved) log::warning("rename on the share failed", moved.error(), {{"path", printable(m.from)}});
+  const bool on_share = m.share_from || m.share_to;
+  tier::Replacing r{m.from, m.to, {}, {}, {}};
+  if (on_share) {
+    r.source = tier::fingerprint_of(*m.local_from);
+    if (m.share_from) r.follow = tier::fingerprint_of(*m.share_from);
+    if (m.share_to) r.share = tier::fingerprint_of(*m.share_to);
+    MEDIAFS_TRY(core.b.catalogue->replacing(r));
   }
+  if (auto renamed = tree::rename(core.local_root.get(), m.from, m.to, m.flags); !renamed) {
+    if (on_share) MEDIAFS_TRY(core.b.catalogue->replaced(m.to));
+    return renamed;
+  }
+  crash_point("rename.after_disk");
   if (auto told = tell_catalogue(core, m); !told) {
     log::error("catalogue missed a rename", told.error(), {{"path", printable(m.to)}});
   }
+  if (!on_share) return {};
+  r.source.reset();
+  Status followed = core.b.catalogue->replacing(r);
+  if (followed) followed = remove_replaced(core, r);
+  if (!followed) log::warning("rename on the share failed", followed.error(), {{"path", printable(m.from)}});
   return {};
 }
 
 // The rename did not happen after all: what is at `to` stays.
-Status call_off(Core& core, const Move& m, Status why) {
+Status call_off(Core& core, const Move& m, const std::optional<tier::Node>& target, Status why) {
   log::warning("rename called off", why.error(), {{"path", printable(m.from)}});
-  if (m.row_from) {
-    auto back = core.b.catalogue->rename({m.to, m.from, {}, core.b.visible(m.to), core.b.visible(m.from)});
-    if (!back) log::error("catalogue keeps a rename", back.error(), {{"path", printable(m.to)}});
-  }
-  if (auto done = core.b.catalogue->replaced(m.to); !done)
-    log::error("catalogue keeps a replacement", done.error(), {{"path", printable(m.to)}});
+  auto back = core.b.catalogue->call_off({m.from, m.to, {}, core.b.visible(m.from), core.b.visible(m.to)},
+                                         m.row_to ? target : std::nullopt);
+  if (!back) log::error("catalogue keeps a rename", back.error(), {{"path", printable(m.to)}});
   if (m.local_to) {
     if (auto kept = adopt(core, m.to, *m.local_to); !kept)
       log::error("can't catalogue again", kept.error(), {{"path", printable(m.to)}});
@@ -190,38 +184,47 @@ Status call_off(Core& core, const Move& m, Status why) {
   return why;
 }
 
+// The note stays where the share may have renamed, or may yet.
+Status share_renames_first(Core& core, const Move& m, tier::Replacing& r, bool replaces) {
+  if (replaces) {
+    r.moving = tier::fingerprint_of(*m.share_from);
+    MEDIAFS_TRY(core.b.catalogue->replacing(r));
+    r.moving.reset();
+  }
+  crash_point("rename.before_share");
+  if (auto moved = share_renames(core, m); !moved) {
+    if (replaces && may_have_happened(moved.error())) {
+      core.share_memory->ask_for_task();
+    } else if (replaces) {
+      MEDIAFS_TRY(core.b.catalogue->replaced(m.to));
+    }
+    return moved;
+  }
+  crash_point("rename.after_share");
+  return {};
+}
+
 // A source without a local copy. First it gets its new name where it is; what stands in its way elsewhere goes last,
 // and is noted before, so that a kill in between neither loses it nor lets it hide the source for ever.
-Status rename_elsewhere(Core& core, const Move& m, const May& may) {
+Status rename_elsewhere(Core& core, const Move& m) {
   tier::Replacing r{m.from, m.to, {}, {}, {}};
   if (m.local_to && !m.directory) r.local = tier::fingerprint_of(*m.local_to);
   if (m.share_to && !m.share_from && !m.directory) r.share = tier::fingerprint_of(*m.share_to);
   const bool replaces = r.local || r.share;
-  if (m.share_from) {
-    if (replaces) {
-      r.moving = tier::fingerprint_of(*m.share_from);
-      MEDIAFS_TRY(core.b.catalogue->replacing(r));
-      r.moving.reset();
-    }
-    crash_point("rename.before_share");
-    if (auto moved = share_renames(core, m, may); !moved) {
-      if (replaces) MEDIAFS_TRY(core.b.catalogue->replaced(m.to));
-      return moved;
-    }
-    crash_point("rename.after_share");
-  }
+  MEDIAFS_ASSIGN(const auto target, core.b.catalogue->find(m.to));
+  if (m.share_from) MEDIAFS_TRY(share_renames_first(core, m, r, replaces));
   MEDIAFS_TRY(tell_catalogue(core, m, replaces ? std::optional(r) : std::nullopt));
   crash_point("rename.after_commit");
   if (m.directory) {
     // Empty ones, which would merge with what came if they stayed.
-    if (m.share_to && !m.share_from) static_cast<void>(share_removes_target(core, m, may));
+    if (m.share_to && !m.share_from) static_cast<void>(share_removes_directory(core, m));
     if (m.local_to) static_cast<void>(tree::remove_directory(core.local_root.get(), m.to));
     return {};
   }
   if (!replaces) return {};
-  auto removed = remove_replaced(core, r, may);
+  auto removed = remove_replaced(core, r);
   if (removed || m.share_from) return removed;
-  return call_off(core, m, std::move(removed));
+  return call_off(core, m, target, std::move(removed));
 }
 
 // Both on the local branch and nowhere hidden on the share: one system call does it.
@@ -268,7 +271,7 @@ Status rename_claimed(Core& core, Move& m, const May& may) {
   if (m.directory && !m.row_from && core.b.visible(m.to) && may.level == Level::now)
     return needs(Level::block);
   if (one_file(m)) return {};  // two links of one file: rename(2) does nothing then
-  MEDIAFS_TRY(m.local_from ? rename_local(core, m, may) : rename_elsewhere(core, m, may));
+  MEDIAFS_TRY(m.local_from ? rename_local(core, m, may) : rename_elsewhere(core, m));
   return {};
 }
 
@@ -286,6 +289,7 @@ void op_rename(Core& core, StatusReply reply, RenameNames names, unsigned flags)
     MEDIAFS_TRY(rename_claimed(core, m, may));
     if ((flags & RENAME_EXCHANGE) != 0) {
       core.nodes.exchange(names.parent, names.name, names.new_parent, names.new_name);
+      if (!m.directory && !S_ISDIR(m.local_to->st_mode)) exchange_sidecars(core, m.from, m.to, may);
     } else if (!one_file(m)) {
       core.nodes.rename(names.parent, names.name, names.new_parent, names.new_name);
       if (!m.directory)

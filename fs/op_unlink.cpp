@@ -1,6 +1,7 @@
 // unlink and rmdir: on every branch that has the path. The vault's part is the catalogue's at once and a job's later.
 #include <cerrno>
 
+#include "common/crash.h"
 #include "common/log.h"
 #include "common/path.h"
 #include "fs/ops.h"
@@ -48,6 +49,7 @@ void take_back(Core& core, const std::string& path, const struct stat& st) {
 // Catalogue first: were it the disk, a crash in between would leave a file that its vault copy brings back.
 Status remove_file(Core& core, const std::string& path, const Standing& at, const May& may) {
   if (at.row) MEDIAFS_TRY(core.b.catalogue->remove(path, core.b.visible(path)));
+  crash_point("unlink.before_disk");
   if (at.local) {
     auto gone = tree::unlink(core.local_root.get(), path);
     if (!gone && gone.error().code != ErrorCode::not_found) {

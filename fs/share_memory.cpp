@@ -140,6 +140,27 @@ void ShareMemory::look_again(const std::string& dir) {
   wake_.notify_all();
 }
 
+void ShareMemory::when_back(std::function<void()> task) {
+  MutexLock lock(mutex_);
+  task_ = std::move(task);
+}
+
+void ShareMemory::ask_for_task() {
+  MutexLock lock(mutex_);
+  task_asked_ = true;
+  wake_.notify_all();
+}
+
+void ShareMemory::run_task() {
+  std::function<void()> task;
+  {
+    MutexLock lock(mutex_);
+    if (!task_ || !std::exchange(task_asked_, false)) return;
+    task = task_;
+  }
+  task();
+}
+
 void ShareMemory::run(const std::stop_token& stop) {
   std::stop_callback on_stop(stop, [this] {
     MutexLock lock(mutex_);
@@ -150,7 +171,12 @@ void ShareMemory::run(const std::stop_token& stop) {
     const auto now = std::chrono::steady_clock::now();
     if (!share_.usable()) {
       walk_at = now;  // once it is back
-    } else if (walk_at <= now) {
+      MutexLock lock(mutex_);
+      task_asked_ = true;
+    } else {
+      run_task();
+    }
+    if (share_.usable() && walk_at <= now) {
       walk_at = now + kWalkEvery;
       walk(stop);
       continue;

@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <deque>
+#include <functional>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -39,6 +40,11 @@ class ShareMemory {
   // A listing that the share gave: where it differs from what is remembered, the directory is looked at soon.
   void listed(const std::string& dir, const std::vector<tree::Item>& items);
 
+  // `task` runs on the walk's thread each time the share has come (back) and each time somebody asked for it, as
+  // soon as the share is usable.
+  void when_back(std::function<void()> task) EXCLUDES(mutex_);
+  void ask_for_task() EXCLUDES(mutex_);
+
   // Held while the mount changes the share and until what it did is noted.
   class Change {
    public:
@@ -60,6 +66,7 @@ class ShareMemory {
     bool operator==(const Moment&) const = default;
   };
   void run(const std::stop_token& stop);
+  void run_task() EXCLUDES(mutex_);
   void walk(const std::stop_token& stop);
   Status look_at(const std::string& dir, const std::stop_token& stop, std::vector<std::string>* below);
   Result<std::vector<tier::ShareEntry>> read(const std::string& dir, const std::stop_token& stop);
@@ -73,6 +80,8 @@ class ShareMemory {
   std::uint64_t changes_ GUARDED_BY(mutex_) = 0;
   std::size_t changing_ GUARDED_BY(mutex_) = 0;
   std::deque<std::string> again_ GUARDED_BY(mutex_);
+  std::function<void()> task_ GUARDED_BY(mutex_);
+  bool task_asked_ GUARDED_BY(mutex_) = false;
   std::jthread thread_;  // last: it uses what stands above
 };
 

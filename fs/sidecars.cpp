@@ -1,5 +1,8 @@
 #include "fs/sidecars.h"
 
+#include <linux/fs.h>
+#include <stdio.h>
+
 #include <array>
 
 #include "common/log.h"
@@ -46,13 +49,37 @@ bool has_row(Core& core, const std::string& path) {
   return row && row->has_value();
 }
 
+Status remove_on_share(Core& core, const std::string& path, const May& may) {
+  ShareMemory::Change change(*core.share_memory);
+  MEDIAFS_TRY(core.share->call<void>([path](int top) { return remove_in(top, path); }, may.stop));
+  change.removed(path);
+  return {};
+}
+
+Status rename_on_share(Core& core, const std::string& from, const std::string& to, bool replaced,
+                       const May& may) {
+  auto work = [from, to, replaced](int top) -> Result<bool> {
+    const bool there = tree::stat(top, from).has_value();
+    MEDIAFS_TRY(rename_in(top, from, to, replaced));
+    return there;
+  };
+  ShareMemory::Change change(*core.share_memory);
+  MEDIAFS_ASSIGN(const bool renamed, core.share->call<bool>(std::move(work), may.stop));
+  if (renamed && check_path(to)) {
+    change.renamed(from, to);
+  } else {
+    change.removed(renamed ? from : to);
+  }
+  return {};
+}
+
 void remove_one(Core& core, const std::string& path, bool share, const May& may) {
   const int root = core.local_root.get();
   if (has_row(core, path)) note(core.b.catalogue->remove(path, false), path);
   auto gone = remove_in(root, path);
   note(gone, path);
   if (share && core.share_usable()) {
-    note(core.share->call<void>([path](int top) { return remove_in(top, path); }, may.stop), path);
+    note(remove_on_share(core, path, may), path);
   }
   if (const auto parent = core.nodes.find(parent_path(path))) {
     if (gone && !tree::stat(root, path)) core.nodes.remove_name(*parent, base_name(path), true);
@@ -64,17 +91,34 @@ void rename_one(Core& core, const std::string& from, const std::string& to, bool
   const int root = core.local_root.get();
   const bool there = tree::stat(root, from).has_value();
   const bool named = check_path(to).has_value();
-  note(rename_in(root, from, to, replaced), from);
-  if (there && named) rename_nodes(core, from, to);
-  if (share && core.share_usable()) {
-    auto work = [from, to, replaced](int top) { return rename_in(top, from, to, replaced); };
-    note(core.share->call<void>(std::move(work), may.stop), from);
-  }
+  // What the share or the vault moved may have gone to a directory that the disk lacks.
+  Status done = there && named ? core.ensure_local_directory(std::string(parent_path(to)), may) : Status{};
+  if (done) done = rename_in(root, from, to, replaced);
+  note(done, from);
+  if (done && there && named) rename_nodes(core, from, to);
+  if (share && core.share_usable()) note(rename_on_share(core, from, to, replaced, may), from);
   if (!has_row(core, from)) return;
   // A row below Incoming would be shown there for ever.
   const bool keeps = named && !core.b.in_incoming(to);
   note(keeps ? core.b.catalogue->rename({from, to, {}, false, false}) : core.b.catalogue->remove(from, false),
        from);
+}
+
+// Only local files are exchanged; their sidecars are on the disk, or the vault's listing showed them.
+void exchange_one(Core& core, const std::string& one, const std::string& other, const May& may) {
+  const int root = core.local_root.get();
+  const bool at_one = tree::stat(root, one).has_value() || has_row(core, one);
+  const bool at_other = tree::stat(root, other).has_value() || has_row(core, other);
+  if (!at_one && !at_other) return;
+  if (at_one != at_other) {
+    const std::string& from = at_one ? one : other;
+    return rename_one(core, from, at_one ? other : one, false, false, may);
+  }
+  if (has_row(core, one) || has_row(core, other)) {
+    return log::warning("sidecars were not exchanged", {{"path", printable(one)}});
+  }
+  // The node table keeps them: the kernel goes by its old entries for a while, and finds the right bytes by name.
+  note(tree::rename(root, one, other, RENAME_EXCHANGE), one);
 }
 
 }  // namespace
@@ -85,6 +129,13 @@ void rename_sidecars(Core& core, const SidecarsOf& from, const std::string& to, 
   for (const std::string_view algorithm : kAlgorithms) {
     rename_one(core, sidecar_path(from.path, algorithm), sidecar_path(to, algorithm), from.share, replaced,
                may);
+  }
+}
+
+void exchange_sidecars(Core& core, const std::string& one, const std::string& other, const May& may) {
+  if (is_sidecar(one) || is_sidecar(other)) return;
+  for (const std::string_view algorithm : kAlgorithms) {
+    exchange_one(core, sidecar_path(one, algorithm), sidecar_path(other, algorithm), may);
   }
 }
 

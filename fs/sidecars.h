@@ -14,6 +14,8 @@ struct SidecarsOf {
 // `replaced`: there was a file at `to`, whose own sidecars say nothing about the one that is there now.
 void rename_sidecars(Core& core, const SidecarsOf& from, const std::string& to, bool replaced,
                      const May& may);
+// Two local files have taken each other's names.
+void exchange_sidecars(Core& core, const std::string& one, const std::string& other, const May& may);
 void remove_sidecars(Core& core, const SidecarsOf& of, const May& may);
 
 }  // namespace mediafs::fs

@@ -3,7 +3,9 @@ happens at the same time."""
 import ctypes
 import errno
 import os
+import subprocess
 import threading
+import time
 import unittest
 
 import mounted
@@ -223,6 +225,28 @@ class Sidecars(Case):
         os.unlink(M.on(self.at("b.mkv")))
         self.assertEqual(os.listdir(M.share + "/" + self.dir), [])
 
+    def test_into_a_directory_that_the_disk_lacks(self):
+        make(M, "vault", self.at("A/a"), b"film")
+        make(M, "vault", self.at("B/x"), b"other")
+        os.rmdir(M.under(self.at("B")))
+        write(M.on(self.at("A/.a.sha1")), b"a" * 40)
+        os.rename(M.on(self.at("A/a")), M.on(self.at("B/b")))
+        self.assertEqual(self.names(self.at("B")), [".b.sha1", "b", "x"])
+        self.assertEqual(read(M.on(self.at("B/.b.sha1"))), b"a" * 40)
+        os.rmdir(M.on(self.at("A")))
+
+    def test_go_with_an_exchange(self):
+        make(M, "local", self.at("a"), b"one")
+        make(M, "local", self.at("b"), b"other")
+        self.beside("a", b"a" * 40)
+        self.beside("b", b"b" * 40)
+        renameat2(M.on(self.at("a")), M.on(self.at("b")), EXCHANGE)
+        self.assertEqual((read(M.on(self.at(".a.sha1"))), read(M.on(self.at(".b.sha1")))), (b"b" * 40, b"a" * 40))
+        os.unlink(M.on(self.at(".b.sha1")))
+        renameat2(M.on(self.at("a")), M.on(self.at("b")), EXCHANGE)
+        self.assertEqual(self.names(), [".b.sha1", "a", "b"])
+        self.assertEqual(read(M.on(self.at(".b.sha1"))), b"b" * 40)
+
     def test_a_replaced_files_own_goes(self):
         make(M, "local", self.at("a"), b"new")
         make(M, "local", self.at("b"), b"old")
@@ -261,8 +285,8 @@ class Sidecars(Case):
 class Kills(unittest.TestCase):
     """The daemon dies in the middle of a rename; at the next start one of the two states is there, whole."""
 
-    def killed_at(self, point, source, target):
-        m = Mounted(share=True)
+    def killed_at(self, point, source, target, m=None, meanwhile=lambda: None):
+        m = m or Mounted(share=True)
         self.addCleanup(m.close)
         os.environ["MEDIAFS_CRASH"] = point
         try:
@@ -275,6 +299,7 @@ class Kills(unittest.TestCase):
             os.rename(m.on("a"), m.on("b"))
         m.process.wait()
         m._gone()
+        meanwhile()
         m.start()
         return m
 
@@ -319,6 +344,114 @@ class Kills(unittest.TestCase):
         write(m.under("d"), b"somebody else's")
         m.start()
         self.assertEqual(read(m.on("d")), b"somebody else's")
+
+
+    def test_after_the_disk_renamed(self):
+        """What the share has of a local file follows, or goes: else it would show once the file is evicted."""
+        for source, target in (("local+share", "none"), ("local+share", "share"), ("local", "share"),
+                               ("local", "share+vault"), ("local+vault", "local+share")):
+            with self.subTest(source=source, target=target):
+                m = self.killed_at("rename.after_disk", source, target)
+                self.assertFalse(os.path.exists(m.share + "/a"))
+                self.assertEqual(os.path.exists(m.share + "/b"), "share" in source)
+                m.tell("settle b")
+                self.assertEqual(read(m.on("b")), b"source")
+                if "share" not in source:
+                    m.tell("store b")
+                    m.tell("evict b")
+                    self.assertEqual(read(m.on("b")), b"source")
+
+    def test_after_the_disk_renamed_with_the_share_absent_at_the_start(self):
+        m = Mounted(share=True, marker=".here")
+        write(m.share + "/.here", b"")
+        m = self.killed_at("rename.after_disk", "local", "share", m, lambda: os.unlink(m.share + "/.here"))
+        m.tell("store b")
+        m.tell("evict b")
+        self.assertEqual(read(m.on("b")), b"source")
+        write(m.share + "/.here", b"")
+        self.gone_in_the_end(m.share + "/b")
+        self.assertEqual(read(m.on("b")), b"source")
+
+    def test_the_local_part_does_not_wait_for_an_absent_share(self):
+        m = Mounted(share=True, marker=".here")
+        write(m.share + "/.here", b"")
+        m = self.killed_at("rename.after_commit", "vault", "local+share", m,
+                           lambda: os.unlink(m.share + "/.here"))
+        self.assertFalse(os.path.exists(m.under("b")))
+        self.assertEqual(read(m.on("b")), b"source")
+        write(m.share + "/.here", b"")
+        self.gone_in_the_end(m.share + "/b")
+        self.assertEqual(read(m.on("b")), b"source")
+
+    def gone_in_the_end(self, path):
+        deadline = time.time() + 20
+        while os.path.exists(path) and time.time() < deadline:
+            time.sleep(0.02)
+        self.assertFalse(os.path.exists(path))
+
+
+class Refusals(unittest.TestCase):
+    """The share does not do its part of a rename."""
+
+    def test_a_share_whose_server_dies_keeps_its_part_for_later(self):
+        for target in ("share", "local+share", "share+vault"):
+            with self.subTest(target=target):
+                server = Mounted(vault=False)
+                self.addCleanup(server.close)
+                os.environ["MEDIAFS_CRASH"] = "unlink.before_disk"
+                try:
+                    server.start()
+                finally:
+                    del os.environ["MEDIAFS_CRASH"]
+                m = Mounted(share=server.mount)
+                self.addCleanup(m.close)
+                m.start()
+                make(m, "vault", "a", b"source")
+                make(m, target, "b", b"the target")
+                os.rename(m.on("a"), m.on("b"))
+                self.assertFalse(os.path.exists(m.under("b")))
+                self.assertEqual(m.tell("find a"), "none")
+                m.tell("vault-jobs")
+                server.process.wait()
+                server._gone()
+                self.assertTrue(os.path.exists(server.under("b")))
+                server.start()
+                deadline = time.time() + 20
+                while os.path.exists(server.under("b")) and time.time() < deadline:
+                    time.sleep(0.02)
+                self.assertFalse(os.path.exists(server.under("b")))
+                self.assertEqual(read(m.on("b")), b"source")
+                m.stop()
+                server.stop()
+
+    def test_a_share_that_can_only_be_read_keeps_the_target_whole(self):
+        m = Mounted(share=True)
+        self.addCleanup(m.close)
+        make_share = m.share
+        for target in ("share+vault", "local+share+vault", "local+share"):
+            with self.subTest(target=target):
+                if m.process is None:
+                    m.start()
+                make(m, "vault", "a", b"source")
+                make(m, target, "b", b"the target")
+                had = m.tell("find b")
+                subprocess.run(["mount", "--bind", make_share, make_share], check=True)
+                try:
+                    subprocess.run(["mount", "-o", "remount,bind,ro", make_share], check=True)
+                    self.assertEqual(errno_of(os.rename, m.on("a"), m.on("b")), "EROFS")
+                finally:
+                    subprocess.run(["umount", "-l", make_share], check=True)
+                self.assertEqual((read(m.on("a")), read(m.on("b"))), (b"source", b"the target"))
+                self.assertEqual(m.tell("find b"), had)
+                m.tell("vault-jobs")
+                self.assertEqual(os.path.exists(m.vault + "/b"), "vault" in target)
+                self.assertEqual(os.path.exists(m.under("b")), "local" in target)
+                os.unlink(m.share + "/b")
+                m.tell("invalidate b")
+                self.assertEqual(read(m.on("b")), b"the target")
+                os.unlink(m.on("b"))
+                os.unlink(m.on("a"))
+                m.tell("vault-jobs")
 
 
 class Together(Case):

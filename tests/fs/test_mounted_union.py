@@ -523,6 +523,18 @@ class Share(Case):
             self.assertEqual(os.listdir(M.on(self.dir)), ["renamed.mkv"])
 
 
+    def test_sidecars_removed_or_renamed_on_it_are_forgotten(self):
+        for name in (".film.mkv.sha1", "other", ".other.sha1"):
+            write(M.share + "/" + self.dir + "/" + name, b"x")
+        os.listdir(M.on(self.dir))
+        for name in ("film.mkv", ".film.mkv.sha1", "other", ".other.sha1"):
+            self.remembered(self.dir + "/" + name)
+        os.unlink(M.on(self.dir + "/other"))
+        os.rename(M.on(self.path), M.on(self.dir + "/renamed.mkv"))
+        with self.absent():
+            self.assertEqual(sorted(os.listdir(M.on(self.dir))), [".renamed.mkv.sha1", "renamed.mkv"])
+
+
 class Changes(Case):
     def test_a_season_moved_out_of_incoming(self):
         os.makedirs(M.on("Incoming/" + self.dir + "/Season 01"))

@@ -137,6 +137,9 @@ struct Replacing {
   std::optional<Fingerprint> share;  // goes from `to` on the share
   std::optional<Fingerprint>
       moving;  // what the share renames: nothing counts unless it stands at `to`. Unset: all counts
+  std::optional<Fingerprint> source = {};  // the same, of what the local branch renames
+  // The share's own copy of a local source: takes its name there, in place of `share` at most.
+  std::optional<Fingerprint> follow = {};
 };
 
 struct VaultFile {  // an object that a listing shows
@@ -241,6 +244,9 @@ class Catalogue {
   Status replacing(const Replacing& replacing);  // durable
   Result<std::vector<Replacing>> replacings();
   Status replaced(std::string_view to);  // nothing is left to be removed there
+  // The rename did not happen after all: what is at `to` gets its old name back, and `target`, the file that was
+  // there, its row, with the object unless another file's has taken its place. The note goes. Durable.
+  Status call_off(const RenameRequest& request, const std::optional<Node>& target);
   // unlink or rmdir: the row goes; a vault object gets a tombstone and a forget job. Success if it is not
   // catalogued. not_empty: a directory that has visible children in the catalogue.
   Status remove(std::string_view path, bool visible);
@@ -254,7 +260,7 @@ class Catalogue {
   // A file, or a directory with everything that is or will be below it. invalid: a directory above it is pinned, so
   // that it stays so.
   Status set_pinned(std::string_view path, bool pinned);
-  Status unpin_below(std::string_view path);   // the marks below it go too
+  Status unpin_below(std::string_view path);  // the marks below it go too
   // st_ino of a local file that has no row yet, and will have in its row: the number on disk, unless a file that is not
   // on the disk any more keeps it.
   Result<std::uint64_t> new_inode(std::uint64_t device, std::uint64_t inode);

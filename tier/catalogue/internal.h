@@ -109,6 +109,7 @@ Status move_row(Tx& tx, const Node& node, const std::string& to);
 
 // --- replacing.cpp
 Status note_replacing(Tx& tx, const Replacing& replacing);
+Status drop_replacing(Tx& tx, std::string_view to);
 
 // --- vault_facts.cpp
 Status put_tombstone(Tx& tx, std::string_view key);

@@ -155,6 +155,32 @@ Status rename_any(Tx& tx, const Catalogue::RenameRequest& request) {
   return rename_row(tx, *node, request);
 }
 
+// A file whose life did not end after all. Its key's forget job asks who uses the key before it does anything.
+Status restore_file(Tx& tx, const Node& node) {
+  MEDIAFS_ASSIGN(const std::int64_t there, resolve(tx.db, node.path));
+  if (there != 0) return {};
+  Node back = node;
+  MEDIAFS_ASSIGN(back.id, insert_node(tx, node.path, node));
+  if (node.local) MEDIAFS_TRY(put_local(tx, back.id, node.local->fingerprint, node.local->generation));
+  back.vault.reset();
+  if (node.vault && !node.vault->lost) {
+    MEDIAFS_ASSIGN(const std::int64_t owner, key_owner(tx.db, node.vault->key, 0));
+    if (owner == 0) {
+      back.vault = node.vault;
+      MEDIAFS_TRY(put_vault(tx, back.id, *node.vault, node.vault->generation));
+      MEDIAFS_TRY(settle_key(tx, back, node.vault->key));
+    }
+  }
+  MEDIAFS_ASSIGN(const auto now, load(tx.db, back.id));
+  if (node.pinned && now && !now->pinned) {
+    MEDIAFS_ASSIGN(auto pin, tx.db.prepare("UPDATE node SET pinned = 1 WHERE id = ?"));
+    MEDIAFS_TRY(pin.bind(1, back.id).run());
+    MEDIAFS_TRY(refresh_evictable(tx, back.id));
+  }
+  if (node.local && !back.in_vault()) MEDIAFS_TRY(enqueue_for(tx, kStageChecksum, back));
+  return {};
+}
+
 Status check_rename(const Catalogue::RenameRequest& request) {
   MEDIAFS_TRY(check_path(request.from));
   MEDIAFS_TRY(check_path(request.to));
@@ -198,6 +224,22 @@ Status Catalogue::rename(const RenameRequest& request) {
         return request.replacing ? rows::note_replacing(tx, *request.replacing) : Status{};
       },
       request.replacing.has_value());
+}
+
+Status Catalogue::call_off(const RenameRequest& request, const std::optional<Node>& target) {
+  MEDIAFS_TRY(rows::check_rename(request));
+  const RenameRequest back{request.to, request.from, {}, request.to_visible, request.from_visible};
+  return impl_->write(
+      [&](rows::Tx& tx) -> Status {
+        MEDIAFS_ASSIGN(const auto moved, rows::load(tx.db, request.to));
+        if (moved) MEDIAFS_TRY(rows::rename_any(tx, back));
+        if (target && target->kind == NodeKind::file) {
+          MEDIAFS_TRY(rows::restore_file(tx, *target));
+          if (request.to_visible) MEDIAFS_TRY(rows::add_change(tx, ChangeKind::added, request.to));
+        }
+        return rows::drop_replacing(tx, request.to);
+      },
+      true);
 }
 
 Status Catalogue::exchange(const ExchangeRequest& request) {

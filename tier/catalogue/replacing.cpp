@@ -55,7 +55,14 @@ Status note_replacing(Tx& tx, const Replacing& r) {
   put(value, r.local);
   put(value, r.share);
   put(value, r.moving);
+  put(value, r.source);
+  put(value, r.follow);
   return set_setting(tx, std::string(kPrefix) + hex(r.to), value.str());
+}
+
+Status drop_replacing(Tx& tx, std::string_view to) {
+  MEDIAFS_ASSIGN(auto remove, tx.db.prepare("DELETE FROM setting WHERE name = ?"));
+  return remove.bind_text(1, std::string(kPrefix) + hex(to)).run();
 }
 
 }  // namespace rows
@@ -84,15 +91,14 @@ Result<std::vector<Replacing>> Catalogue::replacings() {
     r.local = rows::take(value);
     r.share = rows::take(value);
     r.moving = rows::take(value);
+    r.source = rows::take(value);  // both unset in an older program's
+    r.follow = rows::take(value);
     found.push_back(std::move(r));
   }
 }
 
 Status Catalogue::replaced(std::string_view to) {
-  return impl_->write([&](rows::Tx& tx) -> Status {
-    MEDIAFS_ASSIGN(auto remove, tx.db.prepare("DELETE FROM setting WHERE name = ?"));
-    return remove.bind_text(1, std::string(rows::kPrefix) + rows::hex(to)).run();
-  });
+  return impl_->write([&](rows::Tx& tx) { return rows::drop_replacing(tx, to); });
 }
 
 // An empty transaction would not reach the disk: this one has something to write.
