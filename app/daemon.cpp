@@ -240,18 +240,19 @@ Status Daemon::Parts::open_pipeline() {
 }
 
 Status Daemon::Parts::open_mount() {
-  MEDIAFS_ASSIGN(mount, fs::Mount::create(
-                            {.branches = branches,
-                             .streams = streams.get(),
-                             .mover = mover.get(),
-                             .mountpoint = config.mount.path,
-                             .allow_other = config.mount.allow_other,
-                             .status_json = [this] { return dump(status_report(view())); },
-                             .jobs_json = [this] { return dump(jobs_report(view(), std::nullopt, 1000)); }},
-                            .vault_answers = [this] {
-                              const Health health = vault_health ? vault_health->health() : Health{};
-                              return !health.known || health.ok;
-                            }));
+  MEDIAFS_ASSIGN(
+      mount, fs::Mount::create({.branches = branches,
+                                .streams = streams.get(),
+                                .mover = mover.get(),
+                                .mountpoint = config.mount.path,
+                                .allow_other = config.mount.allow_other,
+                                .status_json = [this] { return dump(status_report(view())); },
+                                .jobs_json = [this] { return dump(jobs_report(view(), std::nullopt, 1000)); },
+                                .vault_answers =
+                                    [this] {
+                                      const Health health = vault_health ? vault_health->health() : Health{};
+                                      return !health.known || health.ok;
+                                    }}));
   return {};
 }
 
