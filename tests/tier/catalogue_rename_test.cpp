@@ -280,8 +280,13 @@ TEST_CASE_FIXTURE(CatalogueFixture, "exchange of directories takes along what is
 
 TEST_CASE_FIXTURE(CatalogueFixture, "what a rename has yet to remove is noted with it, and survives") {
   evicted("a", 11, 1);
-  const Replacing want{"a", "D/b\n'", fingerprint_of(file_stat(12, 5, -3)), std::nullopt,
-                       fingerprint_of(file_stat(13, 6, 7))};
+  const Replacing want{"a",
+                       "D/b\n'",
+                       fingerprint_of(file_stat(12, 5, -3)),
+                       std::nullopt,
+                       fingerprint_of(file_stat(13, 6, 7)),
+                       fingerprint_of(file_stat(14, 7, 8)),
+                       fingerprint_of(file_stat(15, 8, 9))};
   SUBCASE("in one transaction") {
     CHECK_FALSE(cat().rename({"a", "a/b", {}, true, true, Replacing{"a", "a/b", {}, {}, {}}}));
     CHECK(got(cat().replacings()).empty());
@@ -298,7 +303,34 @@ TEST_CASE_FIXTURE(CatalogueFixture, "what a rename has yet to remove is noted wi
   CHECK(found[0].local == want.local);
   CHECK_FALSE(found[0].share);
   CHECK(found[0].moving == want.moving);
+  CHECK(found[0].source == want.source);
+  CHECK(found[0].follow == want.follow);
   REQUIRE(cat().replaced(want.to));
+  CHECK(got(cat().replacings()).empty());
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture,
+                  "a rename that is called off gives the replaced file its row and object back") {
+  evicted("a", 11, 1);
+  evicted("b", 12, 2);
+  const auto b = node("b");
+  const Replacing note{"a", "b", {}, {}, {}};
+  REQUIRE(cat().rename({"a", "b", {}, true, true, note}));
+  SUBCASE("at once") {
+    REQUIRE(cat().call_off({"a", "b", {}}, b));
+    REQUIRE(node("b")->vault);
+    CHECK(node("b")->vault->key == "b");
+    CHECK(node("b")->in_vault());
+    CHECK(got(cat().key_in_use("b")));
+  }
+  SUBCASE("not the object that another file's has replaced meanwhile") {
+    VaultCopy copy = *node("b")->vault;
+    copy.key = "b";
+    REQUIRE(cat().relocated(node("b")->id, "a", copy));
+    REQUIRE(cat().call_off({"a", "b", {}}, b));
+    CHECK_FALSE(node("b")->vault);
+  }
+  CHECK(node("a")->size_bytes == node("a")->vault->size_bytes);
   CHECK(got(cat().replacings()).empty());
 }
 
