@@ -105,6 +105,7 @@ struct Daemon::Parts {
             .guard = vault.get(),
             .vault_health = vault_health.get(),
             .watcher = watcher.get(),
+            .mount = mount.get(),
             .mountpoint = config.mount.path,
             .started_ns = started_ns};
   }

@@ -9,6 +9,7 @@
 
 #include "app/vault_health.h"
 #include "common/clock.h"
+#include "fs/mount.h"
 #include "pipeline/workers.h"
 #include "tier/mover.h"
 #include "tier/stream.h"
@@ -28,6 +29,7 @@ struct View {
   const tier::GuardedVault* guard = nullptr;  // what branches.vault is, in a daemon
   const VaultHealth* vault_health = nullptr;
   const watcher::Watcher* watcher = nullptr;
+  const fs::Mount* mount = nullptr;
   std::string mountpoint = {};
   WallNs started_ns = 0;
 };

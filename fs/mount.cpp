@@ -189,7 +189,8 @@ Result<std::unique_ptr<Mount>> Mount::create(Options options) {
                                            .status_json = std::move(options.status_json),
                                            .jobs_json = std::move(options.jobs_json),
                                            .vault_deadline = options.vault_deadline,
-                                           .space_limit = options.space_limit}));
+                                           .space_limit = options.space_limit,
+                                           .passthrough = options.passthrough}));
   fuse_set_log_func(on_fuse_log);
   impl->operations = make_operations(impl->core->share != nullptr);
   Arguments arguments(options.allow_other);
@@ -210,6 +211,8 @@ Result<std::unique_ptr<Mount>> Mount::create(Options options) {
     return error;
   }
   impl->mounted = true;
+  impl->core->session = impl->session;
+  MEDIAFS_TRY(hook_session(impl->session));
   Impl* raw = impl.get();
   impl->invalidator = std::jthread([raw](const std::stop_token& stop) { raw->invalidate_queued(stop); });
   return std::unique_ptr<Mount>(new Mount(std::move(impl)));
@@ -270,6 +273,11 @@ void Mount::invalidate(std::string_view path) {
 std::uint64_t Mount::open_count(std::string_view path) const {
   const auto node = impl_->core->nodes.find(path);
   return node ? impl_->core->nodes.open_count(*node) : 0;
+}
+
+Mount::PassthroughState Mount::passthrough() const {
+  auto state = impl_->core->passthrough.state();
+  return {state.on, std::move(state.why), impl_->core->passthrough.writers()};
 }
 
 const std::string& Mount::mountpoint() const {

@@ -32,6 +32,7 @@ class Mount {
     std::function<std::string()> status_json = {}, jobs_json = {};  // the text of .mediafs/*.json
     std::chrono::milliseconds vault_deadline{30'000};               // of one read
     std::chrono::milliseconds space_limit{300'000};                 // how long a writer waits for eviction
+    bool passthrough = true;  // where the kernel can: local files are read and written without us
   };
   // Mounts. A stale mount that a killed process left is cleared first. The tree answers once run() serves it.
   static Result<std::unique_ptr<Mount>> create(Options options);
@@ -48,6 +49,12 @@ class Mount {
   void invalidate(std::string_view path);
   std::uint64_t open_count(std::string_view path) const;
   const std::string& mountpoint() const;
+  struct PassthroughState {
+    bool on = false;
+    std::string why = {};       // it is off
+    std::uint64_t writers = 0;  // files open for writing that the kernel writes
+  };
+  PassthroughState passthrough() const;
 
  private:
   struct Impl;
