@@ -88,6 +88,11 @@ int run(const Context& context) {
   }
   printf("%-8s %s, data version %lld, pid %d\n", "mount", status->value("mountpoint", "").c_str(),
          static_cast<long long>(status->value("data_version", std::int64_t{0})), status->value("pid", 0));
+  if (const Json& p = (*status)["passthrough"]; p.is_object()) {
+    const bool on = p.value("on", false);
+    printf("%-8s passthrough %s%s\n", "", on ? "on" : "off: ",
+           on || !p["why_not"].is_string() ? "" : p["why_not"].get<std::string>().c_str());
+  }
   print_branches(*status);
   print_jobs(*status);
   return kDone;

@@ -72,6 +72,14 @@ Json watcher_json(const View& view) {
           {"advice", s.advice}};
 }
 
+Json passthrough_json(const View& view) {
+  if (view.mount == nullptr) return nullptr;
+  auto state = view.mount->passthrough();
+  return {{"on", state.on},
+          {"why_not", state.on ? Json(nullptr) : Json(std::move(state.why))},
+          {"files_open_for_writing", state.writers}};
+}
+
 Json cache_json(const View& view) {
   if (view.streams == nullptr) return nullptr;
   const auto s = view.streams->stats();
@@ -211,6 +219,7 @@ Result<Json> status_report(const View& view) {
               {"pid", getpid()},
               {"started", time_json(view.started_ns)},
               {"data_version", view.branches.catalogue->version()},
+              {"passthrough", passthrough_json(view)},
               {"local", std::move(local)},
               {"share", share_json(view)},
               {"vault", std::move(vault)},

@@ -10,6 +10,7 @@ namespace {
 
 // No errno is negative: these never leave the process.
 constexpr int kNeedsBase = -100;
+constexpr std::chrono::milliseconds kSlice{1000};
 
 }  // namespace
 
@@ -31,6 +32,10 @@ Core::Core(Options options)
       vault_deadline(options.vault_deadline),
       vault_answers(std::move(options.vault_answers)),
       space_limit(options.space_limit),
+      passthrough(options.passthrough,
+                  [space = options.branches.space] {
+                    if (space != nullptr) space->look();
+                  }),
       control(*options.branches.catalogue, std::move(options.status_json), std::move(options.jobs_json)),
       block_(std::make_unique<Pool>(Pool::Options{.name = "fs-block", .threads = 32, .queue_limit = 4096})),
       vault_(std::make_unique<Pool>(Pool::Options{.name = "fs-vault", .threads = 32, .queue_limit = 4096})),
@@ -115,6 +120,26 @@ Result<Core::Claimed> Core::claim_names(const std::vector<NodeTable::Name>& name
   }
   return make_error(ErrorCode::busy, paths.empty() ? std::string() : printable(paths.front()),
                     "the directories above it are being renamed (try again)");
+}
+
+Status Core::room_for(std::uint64_t bytes, const May& may) {
+  if (b.space == nullptr || b.space->admit(bytes)) return {};
+  const Error full = errno_error(ENOSPC, "write");
+  if (b.vault == nullptr) return full;  // nothing can be evicted
+  if (may.level != Level::space) return needs(Level::space);
+  const SteadyTime deadline = std::chrono::steady_clock::now() + space_limit;
+  while (!may.stop.stop_requested()) {
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    if (left <= std::chrono::milliseconds(0)) return full;
+    auto room = b.space->await(bytes, std::min(left, kSlice));
+    if (room || room.error().code != ErrorCode::no_space) return room;
+  }
+  return make_error(ErrorCode::cancelled, "write");
+}
+
+bool Core::room_for_unseen_writer() {
+  return b.space == nullptr || b.space->ample(passthrough.writers() + 1);
 }
 
 Result<std::string> Core::path_of(NodeId node) const {

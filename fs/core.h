@@ -17,7 +17,9 @@
 #include "common/pool.h"
 #include "fs/control_files.h"
 #include "fs/handle_table.h"
+#include "fs/negotiate.h"
 #include "fs/node_table.h"
+#include "fs/passthrough.h"
 #include "fs/reply.h"
 #include "fs/share_branch.h"
 #include "fs/share_memory.h"
@@ -54,6 +56,7 @@ struct FileHandle {
   std::atomic<bool> cut_short{false};        // its last write found no room
   std::atomic<bool> marked{false};           // as unfinished, by this handle or by one that is closed
   Fd fd;                                     // local
+  Passthrough::Use service;                  // who reads and writes: the kernel or we
   std::shared_ptr<ShareBranch::File> share;  // share
   std::shared_ptr<VaultReader> vault;        // vault
   std::shared_ptr<const std::string> text;   // control
@@ -87,6 +90,7 @@ class Core {
     std::chrono::milliseconds vault_deadline;
     std::function<bool()> vault_answers;
     std::chrono::milliseconds space_limit;
+    bool passthrough = true;
   };
   static Result<std::unique_ptr<Core>> create(Options options);
   ~Core();
@@ -99,6 +103,10 @@ class Core {
   Result<std::vector<DirItem>> list(const std::string& path, const May& may);
   // The directory `path` on local, made with the other branches' attributes where only they have it.
   Status ensure_local_directory(const std::string& path, const May& may);
+  // Room for `bytes` more on the local branch: now, or on a thread that may wait for eviction (bounded).
+  Status room_for(std::uint64_t bytes, const May& may);
+  // Whether a file may be opened for writing that we don't see: only far above the reserve.
+  bool room_for_unseen_writer();
   // Brings a vault-only file to the SSD.
   Status fetch(const std::string& path, const May& may);
   Result<tier::Claims::Claim> claim(std::vector<std::string> paths, const May& may);
@@ -164,6 +172,9 @@ class Core {
   dev_t local_device = 0;
   std::unique_ptr<ShareBranch> share;
   std::unique_ptr<ShareMemory> share_memory;  // set where share is
+  fuse_session* session = nullptr;
+  Negotiation negotiation;
+  Passthrough passthrough;
   NodeTable nodes;
   HandleTable<FileHandle> files;
   HandleTable<DirHandle> dirs;

@@ -190,7 +190,8 @@ Result<std::unique_ptr<Mount>> Mount::create(Options options) {
                                            .jobs_json = std::move(options.jobs_json),
                                            .vault_deadline = options.vault_deadline,
                                            .vault_answers = std::move(options.vault_answers),
-                                           .space_limit = options.space_limit}));
+                                           .space_limit = options.space_limit,
+                                           .passthrough = options.passthrough}));
   fuse_set_log_func(on_fuse_log);
   impl->operations = make_operations(impl->core->share != nullptr);
   Arguments arguments(options.allow_other);
@@ -211,6 +212,8 @@ Result<std::unique_ptr<Mount>> Mount::create(Options options) {
     return error;
   }
   impl->mounted = true;
+  impl->core->session = impl->session;
+  MEDIAFS_TRY(hook_session(impl->session));
   Impl* raw = impl.get();
   impl->invalidator = std::jthread([raw](const std::stop_token& stop) { raw->invalidate_queued(stop); });
   return std::unique_ptr<Mount>(new Mount(std::move(impl)));
@@ -276,6 +279,11 @@ std::uint64_t Mount::open_count(std::string_view path) const {
 std::optional<bool> Mount::share_answers() const {
   const ShareBranch* share = impl_->core->share.get();
   return share == nullptr ? std::nullopt : std::optional(share->usable());
+}
+
+Mount::PassthroughState Mount::passthrough() const {
+  auto state = impl_->core->passthrough.state();
+  return {state.on, std::move(state.why), impl_->core->passthrough.writers()};
 }
 
 const std::string& Mount::mountpoint() const {

@@ -34,6 +34,7 @@ class Mount {
     std::chrono::milliseconds vault_deadline{30'000};               // of one read
     std::function<bool()> vault_answers = {};  // false: known not to, so that a read needn't wait that long
     std::chrono::milliseconds space_limit{300'000};  // how long a writer waits for eviction
+    bool passthrough = true;  // where the kernel can: local files are read and written without us
   };
   // Mounts. A stale mount that a killed process left is cleared first. The tree answers once run() serves it.
   static Result<std::unique_ptr<Mount>> create(Options options);
@@ -51,6 +52,12 @@ class Mount {
   std::uint64_t open_count(std::string_view path) const;
   const std::string& mountpoint() const;
   std::optional<bool> share_answers() const;  // unset: there is no share
+  struct PassthroughState {
+    bool on = false;
+    std::string why = {};       // it is off
+    std::uint64_t writers = 0;  // files open for writing that the kernel writes
+  };
+  PassthroughState passthrough() const;
 
  private:
   struct Impl;

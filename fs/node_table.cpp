@@ -285,11 +285,14 @@ std::uint64_t NodeTable::open_count(NodeId id) const {
   return at == nodes_.end() ? 0 : at->second.handles.size();
 }
 
-std::optional<std::uint64_t> NodeTable::any_handle(NodeId id) const {
+std::optional<std::uint64_t> NodeTable::any_handle(NodeId id, std::optional<std::uint64_t> except) const {
   MutexLock lock(mutex_);
   auto at = nodes_.find(id);
-  if (at == nodes_.end() || at->second.handles.empty()) return std::nullopt;
-  return at->second.handles.front();
+  if (at == nodes_.end()) return std::nullopt;
+  for (const std::uint64_t handle : at->second.handles) {
+    if (handle != except) return handle;
+  }
+  return std::nullopt;
 }
 
 bool NodeTable::same_content(NodeId id, std::uint64_t size_bytes, std::int64_t mtime_ns) {
@@ -301,6 +304,11 @@ bool NodeTable::same_content(NodeId id, std::uint64_t size_bytes, std::int64_t m
   node.content_size = size_bytes;
   node.content_mtime_ns = mtime_ns;
   return same;
+}
+
+void NodeTable::forget_content(NodeId id) {
+  MutexLock lock(mutex_);
+  if (auto at = nodes_.find(id); at != nodes_.end()) at->second.content_mtime_ns = -1;
 }
 
 }  // namespace mediafs::fs

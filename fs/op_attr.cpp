@@ -11,8 +11,9 @@ std::shared_ptr<FileHandle> handle_of(Core& core, const fuse_file_info* info) {
   return info == nullptr ? nullptr : core.files.get(info->fh);
 }
 
-tree::Changes changes_of(const struct stat& st, int to_set) {
+tree::Changes changes_of(const struct stat& st, int to_set, uid_t caller) {
   tree::Changes c;
+  c.writer = caller;
   const struct timespec now = {.tv_sec = 0, .tv_nsec = UTIME_NOW};
   if ((to_set & FUSE_SET_ATTR_MODE) != 0) c.mode = st.st_mode;
   if ((to_set & FUSE_SET_ATTR_UID) != 0) c.uid = st.st_uid;
@@ -114,8 +115,10 @@ void op_getattr(Core& core, AttrReply reply, NodeId node, const fuse_file_info* 
 
 void op_setattr(Core& core, AttrReply reply, NodeId node, const struct stat& st, int to_set,
                 const fuse_file_info* info) {
-  auto body = [&core, node, handle = handle_of(core, info), c = changes_of(st, to_set), changed =
-               false ](const May& may) mutable -> Result<struct stat> {
+  auto body = [
+    &core, node, handle = handle_of(core, info), c = changes_of(st, to_set, reply.caller().uid), changed =
+    false
+  ](const May& may) mutable -> Result<struct stat> {
     if (!changed) MEDIAFS_TRY(change(core, node, handle, c, may));
     changed = true;
     return core.attributes(node, handle, may);

@@ -8,6 +8,8 @@
 namespace mediafs::fs {
 namespace {
 
+constexpr std::uint64_t kRoomToJoin = 64ULL << 20;
+
 // Flags that a branch's own file is opened with. O_DIRECT asks for aligned buffers, which ours are not; the kernel
 // keeps its promise on the mount's side. The rest was the kernel's business or is ours.
 int file_flags(int flags) {
@@ -17,8 +19,14 @@ bool writes(int flags) {
   return (flags & O_ACCMODE) != O_RDONLY;
 }
 
+struct Opener {  // who opens what, and how
+  NodeId node = 0;
+  int flags = 0;
+  uid_t uid = 0;
+};
 struct Opened {
   std::shared_ptr<FileHandle> handle;
+  struct stat st {};  // of a local file
   bool keep_cache = false;
   bool direct_io = false;
 };
@@ -39,21 +47,22 @@ Result<std::optional<Opened>> open_local(Core& core, NodeId node, const std::str
     if (fd.error().code == ErrorCode::not_found) return std::optional<Opened>{};
     return std::move(fd).error();
   }
-  MEDIAFS_ASSIGN(const struct stat st, stat_fd(fd->get()));
-  if (st.st_nlink == 0) return std::optional<Opened>{};
   Opened opened;
+  MEDIAFS_ASSIGN(opened.st, stat_fd(fd->get()));
+  if (opened.st.st_nlink == 0) return std::optional<Opened>{};
   opened.handle = std::make_shared<FileHandle>();
   opened.handle->branch = Branch::local;
   opened.handle->fd = std::move(*fd);
-  remember_content(core, node, st, opened);
+  remember_content(core, node, opened.st, opened);
   return std::optional<Opened>(std::move(opened));
 }
 
-Result<Opened> open_share(Core& core, const std::string& path, int flags, const May& may) {
+Result<Opened> open_share(Core& core, const std::string& path, const Opener& who, const May& may) {
   ShareBranch* share = core.share.get();
   auto file = share->call<std::shared_ptr<ShareBranch::File>>(
-      [share, path, flags](int root) -> Result<std::shared_ptr<ShareBranch::File>> {
-        MEDIAFS_ASSIGN(Fd fd, tree::open_file(root, path, file_flags(flags), true));
+      [share, path, who](int root) -> Result<std::shared_ptr<ShareBranch::File>> {
+        MEDIAFS_ASSIGN(Fd fd, tree::open_file(root, path, file_flags(who.flags), true));
+        if ((who.flags & O_TRUNC) != 0) MEDIAFS_TRY(tree::drop_set_id(fd.get(), who.uid));
         return std::make_shared<ShareBranch::File>(*share, std::move(fd));
       },
       may.stop);
@@ -120,12 +129,43 @@ void note_opened(Core& core, const std::string& path, const Found& found) {
   if (row && *row) core.b.catalogue->opened((*row)->id, core.b.clock->wall_ns());
 }
 
-Result<Opened> open_path(Core& core, NodeId node, const std::string& path, int flags, const May& may) {
+// A node that the kernel passes through stays so while it is open: a writer who joins then is not held back by his
+// writes, so he is here.
+Status await_room(Core& core, NodeId node, int flags, const May& may) {
+  if (!writes(flags) || !core.passthrough.passes(node) || core.room_for_unseen_writer()) return {};
+  return core.room_for(kRoomToJoin, may);
+}
+
+// Who reads and writes: the kernel or we.
+Status choose_service(Core& core, const Opener& who, Opened& opened) {
+  FileHandle& handle = *opened.handle;
+  if (handle.branch == Branch::control) return {};
+  Passthrough::Open open{.writer = writes(who.flags)};
+  if (handle.branch == Branch::local) {
+    open.fd = handle.fd.get();
+    open.device = opened.st.st_dev;
+    open.inode = opened.st.st_ino;
+    // The kernel leaves set-id bits to us, who don't see the writes.
+    const bool seen = open.writer && (tree::has_set_id(opened.st) || !core.room_for_unseen_writer());
+    open.may_begin = !seen;
+  }
+  if (handle.fd && (who.flags & O_TRUNC) != 0) MEDIAFS_TRY(tree::drop_set_id(handle.fd.get(), who.uid));
+  MEDIAFS_ASSIGN(handle.service, core.passthrough.open(who.node, open));
+  if (handle.service.backing_id() == 0) return {};
+  opened.keep_cache = false;  // the kernel refuses both together
+  if (!open.writer) return {};
+  core.nodes.forget_content(who.node);
+  return tree::drop_set_id(handle.fd.get(), who.uid);
+}
+
+Result<Opened> open_path(Core& core, const Opener& who, const std::string& path, const May& may) {
+  const NodeId node = who.node;
+  const int flags = who.flags;
   if (core.is_control(path)) return open_control(core, path, flags, may);
   // A file may move from one branch to the other between looking and opening; not for long.
   for (int attempt = 0; attempt < 10; ++attempt) {
     MEDIAFS_ASSIGN(const Found found, core.resolve(path, may, core.nodes.branch(node)));
-    if (found.branch == Branch::share) return open_share(core, path, flags, may);
+    if (found.branch == Branch::share) return open_share(core, path, who, may);
     auto opened = found.branch == Branch::local ? open_local(core, node, path, flags, may)
                                                 : open_vault(core, node, path, found, flags, may);
     if (!opened) return std::move(opened).error();
@@ -144,8 +184,8 @@ bool mark(Core& core, NodeId node, const FileHandle& handle) {
 }
 
 // The last one that has it open for writing takes the mark away.
-void unmark(Core& core, NodeId node, const FileHandle& handle) {
-  const auto other = core.nodes.any_handle(node);
+void unmark(Core& core, NodeId node, std::uint64_t id, const FileHandle& handle) {
+  const auto other = core.nodes.any_handle(node, id);
   const auto heir = other ? core.files.get(*other) : nullptr;
   const bool inherits = heir && heir->fd && writes(heir->flags);
   if (inherits) heir->marked = true;
@@ -164,17 +204,32 @@ std::uint64_t register_handle(Core& core, NodeId node, int flags, std::shared_pt
   return id;
 }
 
+// The file is closed before it counts as closed, so that it can be evicted then.
 void drop_handle(Core& core, NodeId node, std::uint64_t id) {
   auto handle = core.files.remove(id);
   if (!handle) return;
-  core.nodes.closed(node, id, handle->branch);
-  if (handle->marked) unmark(core, node, *handle);
+  const Branch branch = handle->branch;
+  handle->service.release();  // now: a thread that has just answered may hold the handle a moment longer
+  if (handle->marked) unmark(core, node, id, *handle);
+  handle.reset();
+  core.nodes.closed(node, id, branch);
 }
 
 struct Created {
-  std::shared_ptr<FileHandle> handle;
+  Opened opened;
   fuse_entry_param entry{};
 };
+
+// The node of what was created or, by somebody else meanwhile, found.
+Result<Created> with_entry(Core& core, Opener who, Opened opened, Result<fuse_entry_param> entry) {
+  if (!entry) return std::move(entry).error();
+  who.node = entry->ino;
+  if (auto chosen = choose_service(core, who, opened); !chosen) {
+    core.nodes.forget(who.node, 1);
+    return std::move(chosen).error();
+  }
+  return Created{std::move(opened), *entry};
+}
 
 // Unset: somebody else made it since the kernel looked. The claim keeps the directory's name until the node is known.
 Result<std::optional<Created>> create_new(Core& core, NodeId parent, const std::string& name,
@@ -189,11 +244,13 @@ Result<std::optional<Created>> create_new(Core& core, NodeId parent, const std::
     return std::move(made).error();
   }
   MEDIAFS_TRY(tree::give_to(core.local_root.get(), path, caller.uid, caller.gid, mode & ~caller.umask));
-  Created created;
-  created.handle = std::make_shared<FileHandle>();
-  created.handle->branch = Branch::local;
-  created.handle->fd = std::move(*made);
-  MEDIAFS_ASSIGN(created.entry, core.new_entry(parent, name, path));
+  Opened opened;
+  opened.handle = std::make_shared<FileHandle>();
+  opened.handle->branch = Branch::local;
+  opened.handle->fd = std::move(*made);
+  MEDIAFS_ASSIGN(opened.st, stat_fd(opened.handle->fd.get()));
+  const Opener who{.node = 0, .flags = flags, .uid = caller.uid};
+  MEDIAFS_ASSIGN(auto created, with_entry(core, who, std::move(opened), core.new_entry(parent, name, path)));
   return std::optional<Created>(std::move(created));
 }
 
@@ -201,28 +258,34 @@ Result<Created> create_file(Core& core, NodeId parent, const std::string& name, 
                             mode_t mode, int flags, const May& may) {
   MEDIAFS_ASSIGN(auto fresh, create_new(core, parent, name, caller, mode, flags, may));
   if (fresh) return std::move(*fresh);
-  Created created;
+  const Opener who{.node = core.nodes.find(parent, name).value_or(0), .flags = flags, .uid = caller.uid};
+  MEDIAFS_TRY(await_room(core, who.node, flags, may));
   MEDIAFS_ASSIGN(const std::string path, core.path_of(parent, name));
-  MEDIAFS_ASSIGN(Opened opened, open_path(core, 0, path, flags, may));
+  MEDIAFS_ASSIGN(Opened opened, open_path(core, who, path, may));
   MEDIAFS_ASSIGN(Found found, core.resolve(path, may));
-  created.handle = std::move(opened.handle);
-  MEDIAFS_ASSIGN(created.entry, core.entry(parent, name, path, std::move(found)));
-  return created;
+  return with_entry(core, who, std::move(opened), core.entry(parent, name, path, std::move(found)));
 }
 
 }  // namespace
 
 void op_open(Core& core, OpenReply reply, NodeId node, fuse_file_info info) {
-  auto body = [&core, node, flags = info.flags](const May& may) -> Result<Opened> {
-    const auto path_now = [&] { return core.path_of(node); };
-    return core.steadily(path_now, may,
-                         [&](const std::string& path) { return open_path(core, node, path, flags, may); });
+  const Opener who{.node = node, .flags = info.flags, .uid = reply.caller().uid};
+  auto body = [&core, who](const May& may) -> Result<Opened> {
+    MEDIAFS_TRY(await_room(core, who.node, who.flags, may));
+    const auto path_now = [&] { return core.path_of(who.node); };
+    MEDIAFS_ASSIGN(Opened opened, core.steadily(path_now, may, [&](const std::string& path) {
+      return open_path(core, who, path, may);
+    }));
+    MEDIAFS_TRY(choose_service(core, who, opened));
+    return opened;
   };
   core.serve(std::move(reply), std::move(body), [&core, node, info](OpenReply& r, Opened opened) mutable {
     info.keep_cache = opened.keep_cache ? 1 : 0;
     info.direct_io = opened.direct_io ? 1 : 0;
+    info.noflush = opened.handle->branch == Branch::share ? 0 : 1;
+    const std::int32_t backing_id = opened.handle->service.backing_id();
     info.fh = register_handle(core, node, info.flags, std::move(opened.handle));
-    if (!r.opened(info)) drop_handle(core, node, info.fh);
+    if (!r.opened(info, backing_id)) drop_handle(core, node, info.fh);
   });
 }
 
@@ -233,8 +296,10 @@ void op_create(Core& core, CreateReply reply, NodeId parent, std::string name, m
   };
   core.serve(std::move(reply), std::move(body), [&core, info](CreateReply& r, Created created) mutable {
     const NodeId node = created.entry.ino;
-    info.fh = register_handle(core, node, info.flags, std::move(created.handle));
-    if (r.created(created.entry, info)) return;
+    info.noflush = created.opened.handle->branch == Branch::share ? 0 : 1;
+    const std::int32_t backing_id = created.opened.handle->service.backing_id();
+    info.fh = register_handle(core, node, info.flags, std::move(created.opened.handle));
+    if (r.created(created.entry, info, backing_id)) return;
     drop_handle(core, node, info.fh);
     core.nodes.forget(node, 1);
   });

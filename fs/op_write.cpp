@@ -12,26 +12,9 @@ namespace {
 
 constexpr std::size_t kCopyAtOnce = 64ULL
                                     << 20;  // a larger copy is answered in part; the caller asks for the rest
-constexpr std::chrono::milliseconds kSlice{1000};
 
-// Room for `bytes` on the local branch: now, or on a thread that may wait for eviction (bounded).
-Status room_for(Core& core, std::uint64_t bytes, const May& may) {
-  if (core.b.space == nullptr || core.b.space->admit(bytes)) return {};
-  const Error full = errno_error(ENOSPC, "write");
-  if (core.b.vault == nullptr) return full;  // nothing can be evicted
-  if (may.level != Level::space) return needs(Level::space);
-  const SteadyTime deadline = std::chrono::steady_clock::now() + core.space_limit;
-  while (!may.stop.stop_requested()) {
-    const auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-    if (left <= std::chrono::milliseconds(0)) return full;
-    auto room = core.b.space->await(bytes, std::min(left, kSlice));
-    if (room || room.error().code != ErrorCode::no_space) return room;
-  }
-  return make_error(ErrorCode::cancelled, "write");
-}
-
-Status write_file(int fd, std::string_view bytes, off_t offset) {
+Status write_file(int fd, std::string_view bytes, off_t offset, uid_t writer) {
+  MEDIAFS_TRY(tree::drop_set_id(fd, writer));
   return write_all(fd, std::as_bytes(std::span(bytes)), static_cast<std::uint64_t>(offset));
 }
 
@@ -39,16 +22,18 @@ Status write_file(int fd, std::string_view bytes, off_t offset) {
 void write_later(Core& core, WriteReply reply, std::shared_ptr<FileHandle> handle, std::string_view bytes,
                  off_t offset) {
   auto copy = std::make_shared<const std::string>(bytes);
-  auto body = [&core, handle, copy, offset](const May& may) -> Result<std::size_t> {
+  auto body = [&core, handle, copy, offset,
+               writer = reply.caller().uid](const May& may) -> Result<std::size_t> {
     if (handle->branch == Branch::local) {
-      Status written = room_for(core, copy->size(), may);
-      if (written) written = write_file(handle->fd.get(), *copy, offset);
+      Status written = core.room_for(copy->size(), may);
+      if (written) written = write_file(handle->fd.get(), *copy, offset, writer);
       handle->cut_short = !written && written.error().sys_errno == ENOSPC;
       MEDIAFS_TRY(std::move(written));
     } else {
       if (may.level == Level::now) return needs(Level::block);
       MEDIAFS_TRY(core.share->call_file<void>(
-          handle->share, [copy, offset](int fd) { return write_file(fd, *copy, offset); }, may.stop));
+          handle->share, [copy, offset, writer](int fd) { return write_file(fd, *copy, offset, writer); },
+          may.stop));
     }
     return copy->size();
   };
@@ -60,7 +45,8 @@ std::uint64_t grows_by(int mode, off_t size_bytes) {
   return frees ? 0 : static_cast<std::uint64_t>(size_bytes);
 }
 
-Status allocate(int fd, int mode, off_t offset, off_t size_bytes) {
+Status allocate(int fd, int mode, off_t offset, off_t size_bytes, uid_t writer) {
+  MEDIAFS_TRY(tree::drop_set_id(fd, writer));
   while (fallocate(fd, mode, offset, size_bytes) != 0) {
     if (errno != EINTR) return errno_error(errno, "fallocate");
   }
@@ -78,10 +64,10 @@ void op_write(Core& core, WriteReply reply, std::string_view bytes, off_t offset
   auto handle = core.files.get(id);
   if (!handle || (handle->branch != Branch::local && handle->branch != Branch::share))
     return reply.fail(EBADF);
-  if (handle->branch == Branch::share || !room_for(core, bytes.size(), May{})) {
+  if (handle->branch == Branch::share || !core.room_for(bytes.size(), May{})) {
     return write_later(core, std::move(reply), std::move(handle), bytes, offset);
   }
-  auto written = write_file(handle->fd.get(), bytes, offset);
+  auto written = write_file(handle->fd.get(), bytes, offset, reply.caller().uid);
   handle->cut_short = !written && written.error().sys_errno == ENOSPC;
   if (!written) return reply.fail(written.error());
   reply.written(bytes.size());
@@ -90,15 +76,17 @@ void op_write(Core& core, WriteReply reply, std::string_view bytes, off_t offset
 void op_fallocate(Core& core, StatusReply reply, int mode, off_t offset, off_t size_bytes, std::uint64_t id) {
   auto handle = core.files.get(id);
   if (!handle) return reply.fail(EBADF);
-  auto body = [&core, handle, mode, offset, size_bytes](const May& may) -> Status {
+  auto body = [&core, handle, mode, offset, size_bytes,
+               writer = reply.caller().uid](const May& may) -> Status {
     if (handle->branch == Branch::local) {
-      MEDIAFS_TRY(room_for(core, grows_by(mode, size_bytes), may));
-      return allocate(handle->fd.get(), mode, offset, size_bytes);
+      MEDIAFS_TRY(core.room_for(grows_by(mode, size_bytes), may));
+      return allocate(handle->fd.get(), mode, offset, size_bytes, writer);
     }
     if (handle->branch != Branch::share) return errno_error(EBADF, "fallocate");
     if (may.level == Level::now) return needs(Level::block);
     return core.share->call_file<void>(
-        handle->share, [mode, offset, size_bytes](int fd) { return allocate(fd, mode, offset, size_bytes); },
+        handle->share,
+        [mode, offset, size_bytes, writer](int fd) { return allocate(fd, mode, offset, size_bytes, writer); },
         may.stop);
   };
   core.serve(std::move(reply), std::move(body), [](StatusReply& r) { r.ok(); });
@@ -110,9 +98,10 @@ void op_copy_file_range(Core& core, WriteReply reply, const CopyRange& range) {
   if (!from || !to) return reply.fail(EBADF);
   // Anything else the kernel copies by reading and writing.
   if (from->branch != Branch::local || to->branch != Branch::local) return reply.fail(EOPNOTSUPP);
-  auto body = [&core, from, to, range](const May& may) -> Result<std::size_t> {
+  auto body = [&core, from, to, range, writer = reply.caller().uid](const May& may) -> Result<std::size_t> {
     const std::size_t size = std::min(range.size_bytes, kCopyAtOnce);
-    MEDIAFS_TRY(room_for(core, size, may));
+    MEDIAFS_TRY(core.room_for(size, may));
+    MEDIAFS_TRY(tree::drop_set_id(to->fd.get(), writer));
     off_t from_offset = range.from_offset;
     off_t to_offset = range.to_offset;
     const ssize_t copied = copy_file_range(from->fd.get(), &from_offset, to->fd.get(), &to_offset, size, 0);

@@ -169,7 +169,9 @@ void set_file_operations(fuse_lowlevel_ops& ops) {
 
 fuse_lowlevel_ops make_operations(bool with_share) {
   fuse_lowlevel_ops ops{};
-  ops.init = [](void*, fuse_conn_info* connection) noexcept { on_init(connection); };
+  ops.init = [](void* core, fuse_conn_info* connection) noexcept {
+    on_init(*static_cast<Core*>(core), connection);
+  };
   set_name_operations(ops);
   set_attribute_operations(ops);
   set_directory_operations(ops);
@@ -183,23 +185,31 @@ fuse_lowlevel_ops make_operations(bool with_share) {
   return ops;
 }
 
-void on_init(fuse_conn_info* connection) noexcept {
+void on_init(Core& core, fuse_conn_info* connection) noexcept {
+#ifdef MEDIAFS_FUSE_NATIVE_PASSTHROUGH
+  auto set = [connection](std::uint64_t flag, bool on) {
+    if (on) fuse_set_feature_flag(connection, flag);
+    if (!on) fuse_unset_feature_flag(connection, flag);
+  };
+#else
   auto set = [connection](unsigned flag, bool on) {
     if (on && (connection->capable & flag) != 0) connection->want |= flag;
     if (!on) connection->want &= ~flag;
   };
+#endif
   set(FUSE_CAP_DONT_MASK, true);  // the umask counts only where no default ACL does
   set(FUSE_CAP_PARALLEL_DIROPS, true);
   set(FUSE_CAP_ATOMIC_O_TRUNC, true);
   set(FUSE_CAP_READDIRPLUS, true);
   set(FUSE_CAP_READDIRPLUS_AUTO, true);
   set(FUSE_CAP_AUTO_INVAL_DATA, true);
-  set(FUSE_CAP_HANDLE_KILLPRIV, false);  // the kernel takes set-id bits away, with a setattr of its own
+  set(FUSE_CAP_HANDLE_KILLPRIV, false);  // its second version is ours: see tree::drop_set_id
   set(FUSE_CAP_WRITEBACK_CACHE, false);
   set(FUSE_CAP_SPLICE_READ, false);  // plain copies are faster than pipes here
   set(FUSE_CAP_SPLICE_WRITE, false);
   set(FUSE_CAP_SPLICE_MOVE, false);
   connection->max_background = 64;
+  want_passthrough(connection, core.passthrough, fuse_session_fd(core.session));
 }
 
 }  // namespace mediafs::fs

@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "fs/errno.h"
+#include "fs/negotiate.h"
 
 namespace mediafs::fs {
 namespace {
@@ -51,16 +52,17 @@ bool EntryReply::entry(const fuse_entry_param& entry) {
   return fuse_reply_entry(take(), &entry) == 0;
 }
 
-bool CreateReply::created(const fuse_entry_param& entry, const fuse_file_info& info) {
-  return fuse_reply_create(take(), &entry, &info) == 0;
+bool CreateReply::created(const fuse_entry_param& entry, const fuse_file_info& info,
+                          std::int32_t backing_id) {
+  return reply_create(take(), entry, info, backing_id) == 0;
 }
 
 bool AttrReply::attributes(const struct stat& st, double timeout_s) {
   return fuse_reply_attr(take(), &st, timeout_s) == 0;
 }
 
-bool OpenReply::opened(const fuse_file_info& info) {
-  return fuse_reply_open(take(), &info) == 0;
+bool OpenReply::opened(const fuse_file_info& info, std::int32_t backing_id) {
+  return reply_open(take(), info, backing_id) == 0;
 }
 
 bool DataReply::data(std::span<const char> bytes) {

@@ -65,7 +65,7 @@ class EntryReply : public Reply {
 class CreateReply : public Reply {
  public:
   using Reply::Reply;
-  bool created(const fuse_entry_param& entry, const fuse_file_info& info);
+  bool created(const fuse_entry_param& entry, const fuse_file_info& info, std::int32_t backing_id);
 };
 
 class AttrReply : public Reply {
@@ -77,7 +77,7 @@ class AttrReply : public Reply {
 class OpenReply : public Reply {
  public:
   using Reply::Reply;
-  bool opened(const fuse_file_info& info);
+  bool opened(const fuse_file_info& info, std::int32_t backing_id = 0);
 };
 
 class DataReply : public Reply {

@@ -222,9 +222,24 @@ std::array<struct timespec, 2> times_of(const Changes& c) {
 
 }  // namespace
 
+bool has_set_id(const struct stat& st) noexcept {
+  constexpr mode_t kGroup = S_ISGID | S_IXGRP;  // set-gid alone marks mandatory locking
+  return S_ISREG(st.st_mode) && ((st.st_mode & S_ISUID) != 0 || (st.st_mode & kGroup) == kGroup);
+}
+
+Status drop_set_id(int fd, uid_t writer) {
+  if (writer == 0) return {};
+  MEDIAFS_ASSIGN(const struct stat st, stat_fd(fd));
+  if (!has_set_id(st)) return {};
+  const mode_t drop = S_ISUID | ((st.st_mode & S_IXGRP) != 0 ? S_ISGID : mode_t{0});
+  if (fchmod(fd, st.st_mode & 07777 & ~drop) != 0) return errno_error(errno, "drop set-id bits");
+  return {};
+}
+
 Status apply(int fd, const Changes& c) {
   if (c.size_bytes && ftruncate(fd, static_cast<off_t>(*c.size_bytes)) != 0)
     return failed(errno, "truncate", "");
+  if (c.size_bytes) MEDIAFS_TRY(drop_set_id(fd, c.writer));
   if ((c.uid || c.gid) && fchown(fd, c.uid.value_or(uid_t(-1)), c.gid.value_or(gid_t(-1))) != 0) {
     return failed(errno, "chown", "");
   }
@@ -240,6 +255,7 @@ Status apply(int root, const std::string& path, const Changes& c, bool patient) 
     if (fstat(file.get(), &st) != 0) return failed(errno, "truncate", path);
     if (st.st_nlink == 0) return failed(ESTALE, "truncate", path);  // evicted while we waited for it
     if (ftruncate(file.get(), static_cast<off_t>(*c.size_bytes)) != 0) return failed(errno, "truncate", path);
+    MEDIAFS_TRY(drop_set_id(file.get(), c.writer));
   }
   if (!c.uid && !c.gid && !c.mode && !sets_times(c)) return {};
   Place at;

@@ -31,6 +31,7 @@ struct Changes {  // what a setattr asks for
   std::optional<gid_t> gid;
   std::optional<std::uint64_t> size_bytes;
   std::optional<struct timespec> atime, mtime;  // tv_nsec may be UTIME_NOW
+  uid_t writer = 0;                             // who truncates: see drop_set_id
 };
 
 // The directory that holds a path, opened, and the path's last name.
@@ -60,6 +61,9 @@ Status rename(int root, const std::string& from, const std::string& to, unsigned
 // Owner first, then mode: chown takes set-id bits away.
 Status apply(int fd, const Changes& changes);  // of an open file
 Status apply(int root, const std::string& path, const Changes& changes, bool patient);
+// What a write by other than root does to set-id bits, which the kernel leaves to us (HANDLE_KILLPRIV_V2).
+Status drop_set_id(int fd, uid_t writer);
+bool has_set_id(const struct stat& st) noexcept;
 // Gives a new file to its maker, keeping the group that a set-gid directory gave it. `mode` is set again where
 // chown took bits from it.
 Status give_to(int root, const std::string& path, uid_t uid, gid_t gid, mode_t mode);

@@ -18,6 +18,9 @@ using std::chrono::steady_clock;
 constexpr std::uint64_t kLow = 1ULL << 30;  // less than this above the reserve: measurements age quickly
 constexpr std::uint64_t kLargestGrant = 64ULL << 20;  // bounds what a stale measurement can cost
 constexpr std::uint64_t kSmallestGrant = 1ULL << 20;
+constexpr std::uint64_t kLeastUnseen = 1ULL
+                                       << 30;  // a writer that can't be held back may write so much at least
+constexpr std::uint64_t kMostUnseen = 8ULL << 30;
 constexpr milliseconds kLowLife{100};
 constexpr milliseconds kUnwritten{20};  // admitted bytes may not show in statvfs for this long
 constexpr milliseconds kPressureEvery{50};
@@ -177,6 +180,16 @@ SpaceFigures Space::figures() {
   MutexLock lock(mutex_);
   bool ignored = false;
   return measure(0, &ignored);
+}
+
+bool Space::ample(std::uint64_t writers) {
+  const auto now = figures();
+  const auto each = std::clamp(now.total_bytes / 64, kLeastUnseen, kMostUnseen);
+  return minus(now.free_bytes, now.reserve_bytes) / each >= writers;
+}
+
+void Space::look() {
+  if (under_pressure()) press();
 }
 
 bool Space::under_pressure() {

@@ -44,6 +44,10 @@ class Space {
   // How much must go: to reach evict_until when under pressure, and for those who wait. 0: nothing.
   std::uint64_t wanted_bytes();
   std::uint64_t waiting_bytes() const { return waiting_.load(std::memory_order_relaxed); }
+  // For writers whose writes we don't see (FUSE passthrough): whether the reserve is far enough off for that many.
+  bool ample(std::uint64_t writers);
+  // While there are such: measures, and starts an eviction when it is time.
+  void look();
   SpaceFigures figures();  // measured now
 
  private:

@@ -22,6 +22,7 @@ struct Settings {
   std::int64_t share_timeout_ms = 1000, vault_deadline_ms = 5000, space_limit_ms = 2000;
   std::uint64_t reserve = 1 << 20;
   bool allow_other = true;
+  bool passthrough = true;
 };
 
 Settings parse(int argc, char** argv) {
@@ -38,6 +39,7 @@ Settings parse(int argc, char** argv) {
     if (key == "--space-limit-ms") s.space_limit_ms = std::stoll(value);
     if (key == "--reserve") s.reserve = std::stoull(value);
     if (key == "--allow-other") s.allow_other = value == "1";
+    if (key == "--passthrough") s.passthrough = value == "1";
   }
   return s;
 }
@@ -88,7 +90,8 @@ Status open_world(World& w, const Settings& s) {
                                     .status_json = [] { return std::string("{\"health\":\"ok\"}\n"); },
                                     .jobs_json = [] { return std::string("{\"jobs\":[]}\n"); },
                                     .vault_deadline = std::chrono::milliseconds(s.vault_deadline_ms),
-                                    .space_limit = std::chrono::milliseconds(s.space_limit_ms)}));
+                                    .space_limit = std::chrono::milliseconds(s.space_limit_ms),
+                                    .passthrough = s.passthrough}));
   return {};
 }
 
@@ -150,6 +153,11 @@ Result<std::string> obey(World& w, const std::string& command, const std::string
   if (command == "vault-jobs") done = run_vault_jobs(w);
   if (command == "invalidate") w.mount->invalidate(path);
   if (!done) return std::move(done).error();
+  if (command == "passthrough") {
+    const auto state = w.mount->passthrough();
+    return state.on ? "on" : "off: " + state.why;
+  }
+  if (command == "unseen-writers") return std::to_string(w.mount->passthrough().writers);
   if (command == "opens") return std::to_string(w.mount->open_count(path));
   if (command == "find") {
     MEDIAFS_ASSIGN(const auto node, w.catalogue->find(path));

@@ -9,6 +9,7 @@ import tempfile
 import unittest
 
 DAEMON = None
+DEFAULTS = {}  # options of every mount: name=value on the command line
 
 
 def why_not():
@@ -29,7 +30,7 @@ class Mounted:
         self.vault = self._dir("vault") if vault else ""
         self.share = self._dir("share") if share is True else (share or "")
         self.marker = marker
-        self.options = options
+        self.options = {**DEFAULTS, **options}
         self.process = None
         atexit.register(self.close)
 
@@ -121,4 +122,7 @@ def main():
     sys.modules.setdefault("mounted", sys.modules[__name__])
     DAEMON = sys.argv.pop(1)
     sys.modules["mounted"].DAEMON = DAEMON
+    while len(sys.argv) > 1 and "=" in sys.argv[1]:
+        key, value = sys.argv.pop(1).split("=")
+        sys.modules["mounted"].DEFAULTS[key] = value
     unittest.main(module="__main__", verbosity=1)

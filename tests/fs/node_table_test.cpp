@@ -132,6 +132,9 @@ TEST_CASE("an unlinked file that is open stays without a name") {
   t.remove_name(kRootNode, "a", true);
   CHECK_FALSE(t.path(a).has_value());
   CHECK(t.any_handle(a) == 7);
+  CHECK_FALSE(t.any_handle(a, 7).has_value());
+  t.opened(a, 8, Branch::local);
+  CHECK(t.any_handle(a, 7) == 8);
 }
 
 TEST_CASE("a file that became a directory is another node") {

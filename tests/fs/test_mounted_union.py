@@ -478,6 +478,7 @@ class Share(Case):
         write(M.on(self.dir + "/mine"), b"local")
         os.listdir(M.on(self.dir))
         self.remembered(self.path)
+        self.remembered(self.dir)  # after what is in it
         with self.absent():
             self.assertEqual(errno_of(os.unlink, M.on(self.path)), "EHOSTUNREACH")
             self.assertEqual(errno_of(os.rename, M.on(self.path), M.on(self.path + "2")), "EHOSTUNREACH")

@@ -35,6 +35,28 @@ struct Disk {
 
 }  // namespace
 
+TEST_CASE("space: writers that are not seen need room far above the reserve") {
+  constexpr std::uint64_t kGiB = 1ULL << 30;
+  std::uint64_t free_bytes = 0;
+  int pressed = 0;
+  Space space(
+      [&] {
+        return SpaceFigures{128 * kGiB, free_bytes, 8 * kGiB, 20 * kGiB, 30 * kGiB};
+      },
+      [&] { ++pressed; });
+  free_bytes = 12 * kGiB;  // 2 GiB each
+  CHECK(space.ample(2));
+  CHECK_FALSE(space.ample(3));
+  free_bytes = 7 * kGiB;
+  CHECK_FALSE(space.ample(1));
+  free_bytes = 20 * kGiB;
+  space.look();
+  CHECK(pressed == 0);
+  free_bytes = 19 * kGiB;
+  space.look();
+  CHECK(pressed == 1);
+}
+
 TEST_CASE("space: admits down to the reserve and not below, from many threads") {
   Disk disk;
   Space space(disk.measure(), disk.pressure());

@@ -1,0 +1,32 @@
+// What libfuse before 3.17 can't agree on with the kernel: passthrough, set-id bits cleared by us, parallel directory
+// operations. Its INIT reply is completed on the way out, and so are the replies that carry a backing id.
+// Threads:    safe from any thread.
+// Shapes:     struct fuse_init_out and fuse_open_out as in include/uapi/linux/fuse.h (7.40).
+#pragma once
+
+#include <fuse_lowlevel.h>
+
+#include <atomic>
+
+#include "fs/passthrough.h"
+
+namespace mediafs::fs {
+
+// What the INIT message said; written and read by the one thread that handles it, before any other starts.
+struct Negotiation {
+  std::atomic<bool> done{false};
+  std::uint64_t init_unique = 0;
+  std::uint32_t kernel_flags = 0;
+  bool kernel_passes_through = false;
+};
+
+// Before the session's first request; its userdata is a Core. With libfuse 3.17 and later there is nothing to do.
+Status hook_session(fuse_session* session);
+// As fuse_reply_open and fuse_reply_create; `backing_id` 0: not passed through.
+int reply_open(fuse_req_t request, fuse_file_info info, std::int32_t backing_id);
+int reply_create(fuse_req_t request, const fuse_entry_param& entry, fuse_file_info info,
+                 std::int32_t backing_id);
+// Within init(): asks for passthrough where libfuse can. `session_fd` is where backing ids come from.
+void want_passthrough(fuse_conn_info* connection, Passthrough& passthrough, int session_fd);
+
+}  // namespace mediafs::fs
