@@ -31,6 +31,19 @@ Status write_sidecar(Tools& tools, const std::string& path, const Checksums& sum
   return tools.tree.write_file(sidecar, text);
 }
 
+// Who renames or removes a file takes its sidecars along, but saw none if we wrote it only after that.
+Status follow(Tools& tools, const tier::Job& job, const std::string& path) {
+  MEDIAFS_ASSIGN(const auto row, tools.branches.catalogue->find(job.file_id));
+  if (row && row->path == path) return {};
+  const std::string& kind = tools.branches.config.checksum.sidecar;
+  auto there = tools.tree.stat(path);
+  if (kind == "none" || there || there.err().code != ErrorCode::not_found) return {};
+  auto gone = tools.tree.unlink(sidecar_path(path, kind));
+  if (!gone && gone.err().code != ErrorCode::not_found) return gone;
+  if (!row) return {};
+  return make_error(ErrorCode::busy, "checksum " + printable(row->path), "it was renamed just now");
+}
+
 }  // namespace
 
 Handler checksum_stage(Tools& tools) {
@@ -38,7 +51,8 @@ Handler checksum_stage(Tools& tools) {
     MEDIAFS_ASSIGN(auto summed, tools.mover.checksum(job.file_id, job.generation, std::move(stop)));
     MEDIAFS_ASSIGN(const auto row, tools.branches.catalogue->find(job.file_id));
     if (row && row->checksum != summed.sums.xxh128) return {};  // newer content, whose job writes its own
-    return write_sidecar(tools, summed.path, summed.sums);
+    MEDIAFS_TRY(write_sidecar(tools, summed.path, summed.sums));
+    return follow(tools, job, summed.path);
   };
 }
 
