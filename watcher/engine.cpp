@@ -79,6 +79,7 @@ void Engine::run(const std::stop_token& stop) noexcept {
 void Engine::turn(const std::stop_token& stop) {
   wait();
   if (stop.stop_requested()) return;
+  at_work_ = true;
   pump();
   take_requests();
   handle_inbox();
@@ -88,6 +89,7 @@ void Engine::turn(const std::stop_token& stop) {
   run_scans();
   forget_handle();
   publish_stats();
+  at_work_ = false;
 }
 
 int Engine::timeout_ms() const {
@@ -140,9 +142,13 @@ void Engine::take_requests() {
   for (const std::string& path : requests) rescan_path(path);
 }
 
+// In this order: what is no longer unread is being worked on, and then in the figures.
 Stats Engine::stats() const {
+  const bool behind = inotify_.unread() || at_work_;
   MutexLock lock(mutex_);
-  return stats_;
+  Stats now = stats_;
+  if (behind) ++now.pending;
+  return now;
 }
 
 void Engine::publish_stats() {
@@ -150,7 +156,7 @@ void Engine::publish_stats() {
   now.directories = table_->size();
   now.watches = table_->watches();
   now.unwatched = table_->unwatched().size();
-  now.pending = pending_.size();
+  now.pending = pending_.size() + inbox_.size() + scans_.size();
   now.overflows = overflows_;
   now.scans = scans_done_;
   now.scanning = scanning_all_ || scan_all_due_.has_value();

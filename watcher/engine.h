@@ -7,6 +7,7 @@
 //             (3) a MOVED_FROM is not acted on before its MOVED_TO was read, or kPairWait passed.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -158,6 +159,7 @@ class Engine {
 
   mutable Mutex mutex_;
   std::vector<std::string> requests_ GUARDED_BY(mutex_);
+  std::atomic<bool> at_work_{false};
   Stats stats_ GUARDED_BY(mutex_);
 };
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -52,6 +53,11 @@ Result<int> Inotify::add(int dir_fd) {
 void Inotify::remove(int wd) {
   // Fails where the kernel dropped the watch with its directory: nothing is left to do then.
   static_cast<void>(::inotify_rm_watch(fd_.get(), wd));
+}
+
+bool Inotify::unread() const {
+  int bytes = 0;
+  return ::ioctl(fd_.get(), FIONREAD, &bytes) == 0 && bytes > 0;
 }
 
 void Inotify::read_into(std::deque<Notice>& inbox, std::size_t limit) {

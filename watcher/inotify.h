@@ -30,6 +30,7 @@ class Inotify {
   // The same directory always answers the same number, until it is removed.
   Result<int> add(int dir_fd);
   void remove(int wd);
+  bool unread() const;  // something waits in the kernel
   // Appends what waits in the kernel, until `inbox` holds `limit`.
   void read_into(std::deque<Notice>& inbox, std::size_t limit);
 

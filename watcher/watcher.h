@@ -73,7 +73,8 @@ struct Stats {
   std::size_t directories = 0;
   std::size_t watches = 0;
   std::size_t unwatched = 0;  // directories without a watch, looked through every `poll_unwatched`
-  std::size_t pending = 0;    // files that have not settled
+  std::size_t pending =
+      0;  // files that have not settled; not 0 while anything that happened is not looked at yet
   std::uint64_t overflows = 0;
   std::uint64_t scans = 0;     // of the whole tree, ended
   bool scanning = false;       // one is under way or due

@@ -1,6 +1,8 @@
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <set>
+#include <thread>
 
 #include "tests/watcher/rig.h"
 
@@ -121,4 +123,19 @@ TEST_CASE("start: a root that is missing or no directory is an error that names 
     REQUIRE(!status);
     CHECK(status.err().message().find(dir.at(name)) != std::string::npos);
   }
+}
+
+TEST_CASE("stats: what nobody has looked at yet is pending") {
+  TempDir tree;
+  std::atomic<bool> blocked{false}, go{false};
+  Watcher watcher({.root = tree.path(), .settle = std::chrono::milliseconds(1)}, [&](const Event& event) {
+    if (event.kind != Kind::scanned) return;
+    blocked = true;
+    while (!go) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  });
+  REQUIRE(watcher.start());
+  while (!blocked) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  write_file(tree.at("film.mkv"));
+  CHECK(watcher.stats().pending > 0);
+  go = true;
 }
