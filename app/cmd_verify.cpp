@@ -36,6 +36,7 @@ struct File {
 
 struct Report {
   std::uint64_t files = 0, bytes = 0, in_vault_only = 0, without_checksum = 0;
+  std::uint64_t objects = 0, object_bytes = 0;  // read back from the vault
   Json bad = Json::array();
   Json gone = Json::array();  // deleted or renamed while we looked
 };
@@ -126,7 +127,7 @@ Status verify_one(const std::string& path, const std::vector<Expected>& expected
   return {};
 }
 
-void verify(const Context& context, const std::vector<File>& files, bool vault, Report& report) {
+void verify(const Context& context, const std::vector<File>& files, Report& report) {
   std::uint64_t total = 0;
   for (const auto& f : files) total += f.size_bytes;
   std::uint64_t done = 0;
@@ -135,8 +136,8 @@ void verify(const Context& context, const std::vector<File>& files, bool vault, 
   for (const auto& f : files) {
     if (bar) bar->show(done, total, Progress::Unit::bytes, printable(base_name(f.path)));
     done += f.size_bytes;
-    if (!vault && attribute(f.path, "user.mediafs.branch") == "vault") {
-      report.in_vault_only++;
+    if (attribute(f.path, "user.mediafs.branch") == "vault") {
+      report.in_vault_only++;  // the mount might read it from its cache
       continue;
     }
     const auto expected = expectations(f.path);
@@ -161,6 +162,19 @@ void verify(const Context& context, const std::vector<File>& files, bool vault, 
   if (bar) bar->show(total, total, Progress::Unit::bytes, "");
 }
 
+// The daemon reads the objects, past its cache.
+Status verify_objects(const Context& context, const std::vector<std::string>& paths, std::time_t since,
+                      Report& report) {
+  MEDIAFS_ASSIGN(const auto daemon, daemon_for(context, paths));
+  MEDIAFS_ASSIGN(Json request, tree_paths(daemon, paths));
+  MEDIAFS_ASSIGN(const Json answer,
+                 call(context, daemon, "verify_vault", {{"paths", std::move(request)}, {"since", since}}));
+  report.objects = answer.value("files", std::uint64_t{0});
+  report.object_bytes = answer.value("bytes", std::uint64_t{0});
+  for (const auto& bad : answer.value("bad", Json::array())) report.bad.push_back(bad);
+  return {};
+}
+
 int run(const Context& context, const VerifyArguments& args) {
   auto since = since_time(args.since);
   if (!since) return fail(context, since.err());
@@ -173,11 +187,16 @@ int run(const Context& context, const VerifyArguments& args) {
   Report report;
   auto files = collect(paths, *since, report);
   if (!files) return fail(context, files.err());
-  verify(context, *files, args.vault, report);
+  verify(context, *files, report);
+  if (args.vault) {
+    if (auto done = verify_objects(context, paths, *since, report); !done) return fail(context, done.err());
+  }
   if (context.json) {
     print_json({{"files", report.files},
                 {"bytes", report.bytes},
                 {"in_vault_only", report.in_vault_only},
+                {"objects", report.objects},
+                {"object_bytes", report.object_bytes},
                 {"without_checksum", report.without_checksum},
                 {"bad", report.bad},
                 {"gone", report.gone}});
@@ -185,7 +204,9 @@ int run(const Context& context, const VerifyArguments& args) {
     for (const auto& b : report.bad) std::cerr << "mediafs: verify: " << b.value("why", "") << "\n";
     std::cout << report.files << " files, " << human_bytes(report.bytes) << " verified, " << report.bad.size()
               << " bad";
-    if (report.in_vault_only > 0)
+    if (args.vault)
+      std::cout << "; " << report.objects << " objects of the vault, " << human_bytes(report.object_bytes);
+    if (report.in_vault_only > 0 && !args.vault)
       std::cout << "; " << report.in_vault_only << " only in the vault (--vault reads them too)";
     if (!report.gone.empty()) std::cout << "; " << report.gone.size() << " gone meanwhile";
     if (report.without_checksum > 0) std::cout << "; " << report.without_checksum << " without a checksum";
@@ -202,7 +223,8 @@ void add_verify(CLI::App& app, Context& context) {
   auto args = std::make_shared<VerifyArguments>();
   command->add_option("PATH", args->paths, "files or directories; none: the whole tree");
   command->add_option("--since", args->since, "only what changed since this time or this file's mtime");
-  command->add_flag("--vault", args->vault, "files that only the vault has, too (reads them back)");
+  command->add_flag("--vault", args->vault,
+                    "the objects in the vault, too: they are read back, past the cache");
   command->callback([args, &context] { context.run = [args, &context] { return run(context, *args); }; });
 }
 

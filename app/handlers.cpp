@@ -122,6 +122,31 @@ Result<Json> fetch(const HandlerParts& parts, const Json& args, const ProgressSi
   return Json{{"fetched", fetched}, {"failed", failed}, {"bytes", done_bytes}, {"dry_run", dry}};
 }
 
+Result<Json> verify_vault(const HandlerParts& parts, const Json& args, const ProgressSink& progress,
+                          const std::stop_token& stop) {
+  MEDIAFS_ASSIGN(const auto paths, paths_of(args));
+  MEDIAFS_ASSIGN(auto files, files_below(*parts.tools.branches.catalogue, paths));
+  const std::int64_t since_s = args.value("since", std::int64_t{0});
+  std::erase_if(files, [&](const auto& node) { return node.mtime_ns / 1'000'000'000 < since_s; });
+  Json bad = Json::array();
+  std::uint64_t verified = 0, bytes = 0, unknown = 0;
+  std::size_t seen = 0;
+  for (const auto& node : files) {
+    if (stop.stop_requested()) return make_error(ErrorCode::cancelled, "verify", "it was stopped");
+    progress({{"path", printable(node.path)}, {"done_files", seen++}, {"total_files", files.size()}});
+    const auto good = parts.tools.mover.verify_object(node, stop);
+    if (!good) {
+      bad.push_back({{"path", printable(node.path)}, {"why", good.err().message()}});
+    } else if (*good) {
+      ++verified;
+      bytes += node.size_bytes;
+    } else {
+      ++unknown;
+    }
+  }
+  return Json{{"files", verified}, {"bytes", bytes}, {"bad", bad}, {"without_checksum", unknown}};
+}
+
 Result<Json> set_pinned(const HandlerParts& parts, const Json& args, bool pinned) {
   MEDIAFS_ASSIGN(const auto paths, paths_of(args));
   MEDIAFS_ASSIGN(const auto files, files_below(*parts.tools.branches.catalogue, paths));
@@ -240,6 +265,7 @@ void add_handlers(ControlServer& server, const HandlerParts& parts) {
   add("tier_status", [](P p, J, S, T) { return tier_report(p.view); });
   add("tier_evict", evict);
   add("tier_fetch", fetch);
+  add("verify_vault", verify_vault);
   add("tier_pin", [](P p, J a, S, T) { return set_pinned(p, a, true); });
   add("tier_unpin", [](P p, J a, S, T) { return set_pinned(p, a, false); });
   add("tier_where", [](P p, J a, S, T) { return where(p, a); });

@@ -64,6 +64,9 @@ class Mover {
   Status restat(std::int64_t id, std::stop_token stop);
   Status evict(std::int64_t id, std::int64_t generation);
   Status fetch(const std::string& path, const Progress& progress, std::stop_token stop);
+  // Reads the file's object back from the store, past every cache. False: the vault has none whose checksum is known.
+  // corrupt: other bytes; changed: another object; io: it is lost.
+  Result<bool> verify_object(const Node& node, std::stop_token stop);
   // A vault-only file's object was not where the row says, or is known to be lost: success if the row says by now
   // where it stands. io: it is lost, which the row then says. offline: nothing was learnt.
   Status find_again(std::int64_t id);

@@ -27,7 +27,7 @@ std::string fetch_claim(const std::string& path) {
          path;
 }
 
-// What one transfer writes and how it ended. Shared with the driver's thread, which may outlive an impatient
+// What one transfer writes (no descriptor: reads only) and how it ended. Shared with the driver's thread, which may outlive an impatient
 // caller.
 struct Incoming {
   int fd = -1;
@@ -97,14 +97,15 @@ Result<Node> Mover::refined(Node node) {
 Result<Checksums> Mover::download(const Node& node, int fd, const Progress& progress, std::stop_token stop) {
   auto state = std::make_shared<Incoming>();
   state->fd = fd;
-  Transfers::Scope scope(transfers_, "fetch", node.path, node.size_bytes, b_.clock->wall_ns());
+  Transfers::Scope scope(transfers_, fd < 0 ? "verify" : "fetch", node.path, node.size_bytes,
+                         b_.clock->wall_ns());
   state->progress = [&](std::uint64_t n) {
     const std::uint64_t done = scope.add(n);
     if (progress) progress(done, node.size_bytes);
   };
   if (node.vault->size_bytes == 0) return state->hasher.finish();
   auto on_bytes = [state](std::span<const std::byte> bytes) {
-    state->written = write_all(state->fd, bytes, state->offset);
+    if (state->fd >= 0) state->written = write_all(state->fd, bytes, state->offset);
     if (!state->written) return false;
     state->hasher.update(bytes);
     state->offset += bytes.size();
@@ -129,6 +130,18 @@ Result<Checksums> Mover::download(const Node& node, int fd, const Progress& prog
   if (!state->outcome) return std::move(state->outcome).error();
   lock.unlock();
   return state->hasher.finish();
+}
+
+Result<bool> Mover::verify_object(const Node& node, std::stop_token stop) {
+  if (!node.vault || !node.vault->checksum) return false;
+  if (node.vault->lost) {
+    return make_error(ErrorCode::io, printable(node.path), "the vault has lost its object");
+  }
+  MEDIAFS_ASSIGN(const auto sums, download(node, -1, {}, std::move(stop)));
+  if (sums.size_bytes == node.vault->size_bytes && sums.xxh128 == *node.vault->checksum) return true;
+  return make_error(ErrorCode::corrupt, printable(node.path),
+                    "its object in the vault is xxh128:" + to_hex(sums.xxh128) +
+                        ", expected xxh128:" + to_hex(*node.vault->checksum));
 }
 
 // What a killed eviction had not unlinked yet, or somebody put there underneath. It is local again, and is read anew

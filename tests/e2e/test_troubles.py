@@ -233,6 +233,27 @@ def new_vault(case):
     daemon.stop()
 
 
+def corrupt_object(case):
+    """An object that has rotted is found by `verify --vault`, also where the cache has the right bytes."""
+    vault = case.bench.folder("rotten") + "/vault"
+    daemon = case.fresh({"vault": {"url": "file://" + vault}, "local": NO_EVICTION})
+    fill(case, daemon)
+    daemon.start()
+    check_equal(read(daemon, "far"), "in the vault only", "a file before its object rots")
+    check_equal(daemon.ask("verify", "--vault", daemon.mount)["objects"], 2, "sound objects")
+    for name in ("far", "near"):
+        st = os.stat(vault + "/" + name)
+        with open(vault + "/" + name, "r+b") as file:
+            file.write(b"XYZ")
+        os.utime(vault + "/" + name, ns=(st.st_atime_ns, st.st_mtime_ns))
+    done = daemon.run("verify", "--vault", daemon.mount)
+    check_equal(done.returncode, 1, "exit status for rotten objects")
+    for name in ("far", "near"):
+        check(name + ": its object in the vault" in done.stderr, "%r does not name %s" % (done.stderr, name))
+    check_equal(daemon.run("verify", daemon.mount).returncode, 0, "exit status for the local files alone")
+    daemon.stop()
+
+
 def wrong_bucket(case, s3):
     """vault.url names an empty bucket, and then one that does not exist, instead of the one that has the files."""
     for bucket in ("library-full", "library-empty"):
@@ -292,7 +313,7 @@ def test(bench):
     binary()
     case = Case(bench)
     for part in (wrong_config, missing_directories, mount_points, second_daemon, stale_mount, no_fuse, no_daemon, ctrl_c,
-                 background, unmounted_vault, new_vault):
+                 background, unmounted_vault, new_vault, corrupt_object):
         print(part.__name__, flush=True)
         part(case)
     s3 = bench.radosgw()
