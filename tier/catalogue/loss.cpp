@@ -86,7 +86,7 @@ Status Catalogue::vault_found(std::int64_t id, const VaultCopy& copy) {
 Status Catalogue::vault_replaced() {
   MEDIAFS_TRY(set_setting(kVaultListed, ""));
   for (bool more = true; more;) {
-    const Status taken = impl_->write([&](Tx& tx) -> Status {
+    Status taken = impl_->write([&](Tx& tx) -> Status {
       MEDIAFS_ASSIGN(const auto ids, rows::held_in_vault(tx.db));
       more = !ids.empty();
       return rows::lose_all(tx, ids);
