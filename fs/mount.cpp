@@ -193,7 +193,7 @@ Result<std::unique_ptr<Mount>> Mount::create(Options options) {
                                            .space_limit = options.space_limit,
                                            .passthrough = options.passthrough}));
   fuse_set_log_func(on_fuse_log);
-  impl->operations = make_operations(impl->core->share != nullptr);
+  impl->operations = make_operations();
   Arguments arguments(options.allow_other);
   impl->session =
       fuse_session_new(arguments.get(), &impl->operations, sizeof impl->operations, impl->core.get());

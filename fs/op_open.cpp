@@ -205,6 +205,12 @@ std::uint64_t register_handle(Core& core, NodeId node, int flags, std::shared_pt
 }
 
 // The file is closed before it counts as closed, so that it can be evicted then.
+// Whether close() has something to tell: the share's server what it could not write, and we that the file is whole.
+// The release comes some time after close() has returned.
+bool wants_flush(const FileHandle& handle) {
+  return handle.branch == Branch::share || handle.marked;
+}
+
 void drop_handle(Core& core, NodeId node, std::uint64_t id) {
   auto handle = core.files.remove(id);
   if (!handle) return;
@@ -282,9 +288,9 @@ void op_open(Core& core, OpenReply reply, NodeId node, fuse_file_info info) {
   core.serve(std::move(reply), std::move(body), [&core, node, info](OpenReply& r, Opened opened) mutable {
     info.keep_cache = opened.keep_cache ? 1 : 0;
     info.direct_io = opened.direct_io ? 1 : 0;
-    info.noflush = opened.handle->branch == Branch::share ? 0 : 1;
     const std::int32_t backing_id = opened.handle->service.backing_id();
-    info.fh = register_handle(core, node, info.flags, std::move(opened.handle));
+    info.fh = register_handle(core, node, info.flags, opened.handle);
+    info.noflush = wants_flush(*opened.handle) ? 0 : 1;
     if (!r.opened(info, backing_id)) drop_handle(core, node, info.fh);
   });
 }
@@ -296,9 +302,9 @@ void op_create(Core& core, CreateReply reply, NodeId parent, std::string name, m
   };
   core.serve(std::move(reply), std::move(body), [&core, info](CreateReply& r, Created created) mutable {
     const NodeId node = created.entry.ino;
-    info.noflush = created.opened.handle->branch == Branch::share ? 0 : 1;
     const std::int32_t backing_id = created.opened.handle->service.backing_id();
-    info.fh = register_handle(core, node, info.flags, std::move(created.opened.handle));
+    info.fh = register_handle(core, node, info.flags, created.opened.handle);
+    info.noflush = wants_flush(*created.opened.handle) ? 0 : 1;
     if (r.created(created.entry, info, backing_id)) return;
     drop_handle(core, node, info.fh);
     core.nodes.forget(node, 1);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "common/writers.h"
 #include "fs/ops.h"
 
 namespace mediafs::fs {
@@ -111,9 +112,12 @@ void op_copy_file_range(Core& core, WriteReply reply, const CopyRange& range) {
   core.serve(std::move(reply), std::move(body), [](WriteReply& r, std::size_t size) { r.written(size); });
 }
 
-// Only asked for when there is a share: its server may tell at close what it could not write.
+// Only asked for where close() has something to tell: see wants_flush().
 void op_flush(Core& core, StatusReply reply, std::uint64_t id) {
   auto handle = core.files.get(id);
+  if (handle && handle->marked && !handle->cut_short && !core.nodes.any_handle(handle->node, id)) {
+    clear_unfinished(handle->fd.get());
+  }
   if (!handle || handle->branch != Branch::share || (handle->flags & O_ACCMODE) == O_RDONLY) {
     reply.ok();
     return;

@@ -167,7 +167,7 @@ void set_file_operations(fuse_lowlevel_ops& ops) {
 
 }  // namespace
 
-fuse_lowlevel_ops make_operations(bool with_share) {
+fuse_lowlevel_ops make_operations() {
   fuse_lowlevel_ops ops{};
   ops.init = [](void* core, fuse_conn_info* connection) noexcept {
     on_init(*static_cast<Core*>(core), connection);
@@ -176,12 +176,10 @@ fuse_lowlevel_ops make_operations(bool with_share) {
   set_attribute_operations(ops);
   set_directory_operations(ops);
   set_file_operations(ops);
-  // Without a share close() has nothing to tell, and the kernel learns not to ask. Locks are left to it altogether.
-  if (with_share) {
-    ops.flush = [](fuse_req_t req, fuse_ino_t, fuse_file_info* info) noexcept {
-      guarded(StatusReply(req), [&](StatusReply r) { op_flush(core_of(req), std::move(r), info->fh); });
-    };
-  }
+  // Asked for only where the open said so. Locks are left to the kernel altogether.
+  ops.flush = [](fuse_req_t req, fuse_ino_t, fuse_file_info* info) noexcept {
+    guarded(StatusReply(req), [&](StatusReply r) { op_flush(core_of(req), std::move(r), info->fh); });
+  };
   return ops;
 }
 

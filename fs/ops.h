@@ -13,7 +13,7 @@
 namespace mediafs::fs {
 
 // The table of C callbacks; fuse_req_userdata is the Core. `with_share`: close() has errors to report.
-fuse_lowlevel_ops make_operations(bool with_share);
+fuse_lowlevel_ops make_operations();
 void on_init(Core& core, fuse_conn_info* connection) noexcept;
 
 // op_lookup.cpp
