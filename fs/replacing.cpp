@@ -15,9 +15,13 @@ bool absent(const Error& e) {
   return e.code == ErrorCode::not_found || e.code == ErrorCode::not_directory;
 }
 
-// A directory's size and times change with what is in it.
+// A directory's size and times change with what is in it. A filesystem that was mounted again has another st_dev, and
+// numbers its files anew where the server does not; then what a rename and a write change must both be as they were.
 bool is_the_same(const struct stat& st, const Fingerprint& print) {
-  return S_ISDIR(st.st_mode) ? st.st_ino == print.inode : fingerprint_of(st) == print;
+  if (S_ISDIR(st.st_mode)) return st.st_ino == print.inode;
+  const Fingerprint now = fingerprint_of(st);
+  if (now.device == print.device) return now == print;
+  return now.same_content_hint(print) && (now.inode == print.inode || now.ctime_ns == print.ctime_ns);
 }
 
 Result<bool> is_still(int root, const std::string& path, const Fingerprint& print) {

@@ -1,6 +1,7 @@
 """What the mounted tests share: a mount served by mount_daemon over temporary directories, and a plain directory to
 compare with. Everything is unmounted and removed at exit. Ends with 77 and the reason where it can't run."""
 import atexit
+import errno
 import os
 import shutil
 import subprocess
@@ -101,6 +102,14 @@ class Mounted:
         self.tell("store " + path)
         self.tell("evict " + path)
         assert not os.path.exists(self.under(path))
+
+
+def errno_of(action, *args):
+    try:
+        action(*args)
+    except OSError as e:
+        return errno.errorcode[e.errno]
+    return "ok"
 
 
 def read(path):

@@ -9,7 +9,7 @@ import time
 import unittest
 
 import mounted
-from mounted import Mounted, read, write
+from mounted import Mounted, errno_of, read, write
 
 NOREPLACE, EXCHANGE = 1, 2
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -34,12 +34,16 @@ def renameat2(old, new, flags):
         raise OSError(number, os.strerror(number), old)
 
 
-def errno_of(action, *args):
-    try:
-        action(*args)
-    except OSError as e:
-        return errno.errorcode[e.errno]
-    return "ok"
+def renaming(a, b, times, done, threads):
+    """The directory goes there and back while the threads work in it, until `done`."""
+    for t in threads:
+        t.start()
+    for _ in range(times):
+        os.rename(a, b)
+        os.rename(b, a)
+    done.set()
+    for t in threads:
+        t.join()
 
 
 def shared(m, path, data):
@@ -394,8 +398,8 @@ class Refusals(unittest.TestCase):
     """The share does not do its part of a rename."""
 
     def test_a_share_whose_server_dies_keeps_its_part_for_later(self):
-        for target in ("share", "local+share", "share+vault"):
-            with self.subTest(target=target):
+        for target, other_device in (("share", False), ("local+share", False), ("share+vault", False), ("share", True)):
+            with self.subTest(target=target, other_device=other_device):
                 server = Mounted(vault=False)
                 self.addCleanup(server.close)
                 os.environ["MEDIAFS_CRASH"] = "unlink.before_disk"
@@ -403,6 +407,7 @@ class Refusals(unittest.TestCase):
                     server.start()
                 finally:
                     del os.environ["MEDIAFS_CRASH"]
+                device = os.stat(server.mount).st_dev
                 m = Mounted(share=server.mount)
                 self.addCleanup(m.close)
                 m.start()
@@ -415,7 +420,11 @@ class Refusals(unittest.TestCase):
                 server.process.wait()
                 server._gone()
                 self.assertTrue(os.path.exists(server.under("b")))
+                if other_device:
+                    self.take_device_number(server)
                 server.start()
+                if other_device:
+                    self.assertNotEqual(os.stat(server.mount).st_dev, device)
                 deadline = time.time() + 20
                 while os.path.exists(server.under("b")) and time.time() < deadline:
                     time.sleep(0.02)
@@ -423,6 +432,13 @@ class Refusals(unittest.TestCase):
                 self.assertEqual(read(m.on("b")), b"source")
                 m.stop()
                 server.stop()
+
+    def take_device_number(self, server):
+        """What is mounted next at the dead server's place can't get the st_dev that it had."""
+        subprocess.run(["umount", "-l", server.mount], check=True)
+        for _ in range(8):
+            subprocess.run(["mount", "-t", "tmpfs", "none", server.plain], check=True)
+            self.addCleanup(subprocess.run, ["umount", "-l", server.plain], check=True)
 
     def test_a_share_that_can_only_be_read_keeps_the_target_whole(self):
         m = Mounted(share=True)
@@ -478,15 +494,7 @@ class Together(Case):
                     made.add(name)
                 except OSError as e:
                     wrong.append((name, str(e)))
-        threads = [threading.Thread(target=maker, args=(n,)) for n in range(3)]
-        for t in threads:
-            t.start()
-        for _ in range(40):
-            os.rename(a, b)
-            os.rename(b, a)
-        done.set()
-        for t in threads:
-            t.join()
+        renaming(a, b, 40, done, [threading.Thread(target=maker, args=(n,)) for n in range(3)])
         os.close(fd)
         self.assertEqual(wrong, [])
         self.assertEqual(os.listdir(M.under(self.dir)), ["A"])
@@ -512,15 +520,7 @@ class Together(Case):
                     os.close(file)
                 except OSError as e:
                     wrong.append(str(e))
-        threads = [threading.Thread(target=reader) for _ in range(2)]
-        for t in threads:
-            t.start()
-        for _ in range(60):
-            os.rename(a, b)
-            os.rename(b, a)
-        done.set()
-        for t in threads:
-            t.join()
+        renaming(a, b, 60, done, [threading.Thread(target=reader) for _ in range(2)])
         os.close(fd)
         self.assertEqual(wrong, [])
 

@@ -12,7 +12,7 @@ import time
 import unittest
 
 import mounted
-from mounted import Mounted, read, write
+from mounted import Mounted, errno_of, read, write
 
 M = None
 FILM = os.urandom(3_500_000)
@@ -29,14 +29,6 @@ def tearDownModule():
     answer, code = M.stop()
     M.close()
     assert (answer, code) == ("stopped", 0), (answer, code)
-
-
-def errno_of(action, *args):
-    try:
-        action(*args)
-    except OSError as e:
-        return errno.errorcode[e.errno]
-    return "ok"
 
 
 class Case(unittest.TestCase):
