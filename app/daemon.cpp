@@ -65,6 +65,10 @@ Result<Fd> open_local(const Config& config) {
   return fd;
 }
 
+// Their jobs wait while the vault is away or not ours.
+constexpr std::array kVaultStages{tier::kStageUpload, tier::kStageEvict, tier::kStageRelocate,
+                                  tier::kStageForget, tier::kStageRestat};
+
 }  // namespace
 
 struct Daemon::Parts {
@@ -234,7 +238,13 @@ Status Daemon::Parts::open_pipeline() {
       [this](const watcher::Event& event) { events->push(event); });
   if (vault) {
     vault_health = std::make_unique<VaultHealth>(
-        *vault, *branches.clock, [this](const std::stop_token& stop) { return first_contact(stop); });
+        *vault, *branches.clock, [this](const std::stop_token& stop) { return first_contact(stop); },
+        [this] {
+          for (const std::string_view stage : kVaultStages) {
+            if (auto due = catalogue->jobs().hasten(stage); !due)
+              log::warning("jobs that waited for the vault go on later", due.err(), {{"stage", stage}});
+          }
+        });
   }
   return {};
 }

@@ -15,8 +15,8 @@ constexpr std::chrono::seconds kPatience{10};  // a probe that takes longer is o
 }  // namespace
 
 VaultHealth::VaultHealth(tier::GuardedVault& vault, Clock& clock,
-                         std::function<Status(std::stop_token)> first_contact)
-    : vault_(vault), clock_(clock), first_contact_(std::move(first_contact)) {}
+                         std::function<Status(std::stop_token)> first_contact, std::function<void()> back)
+    : vault_(vault), clock_(clock), first_contact_(std::move(first_contact)), back_(std::move(back)) {}
 VaultHealth::~VaultHealth() {
   stop();
 }
@@ -70,6 +70,7 @@ void VaultHealth::note(const Status& status) {
   lock.unlock();
   if (status) {
     log::info("the vault answers", {{"vault", vault_.describe()}});
+    back_();
   } else if (other) {
     log::error("the vault is not ours; what needs it waits", status.err());
   } else {

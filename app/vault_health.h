@@ -22,8 +22,10 @@ struct Health {
 
 class VaultHealth {
  public:
-  // `first_contact` runs once, when the vault answers for the first time, until it succeeds.
-  VaultHealth(tier::GuardedVault& vault, Clock& clock, std::function<Status(std::stop_token)> first_contact);
+  // `first_contact` runs once, when the vault answers for the first time, until it succeeds. `back` each time that the
+  // vault is there and ours again, the first time too.
+  VaultHealth(tier::GuardedVault& vault, Clock& clock, std::function<Status(std::stop_token)> first_contact,
+              std::function<void()> back);
   ~VaultHealth();
   VaultHealth(const VaultHealth&) = delete;
   VaultHealth& operator=(const VaultHealth&) = delete;
@@ -39,6 +41,7 @@ class VaultHealth {
   tier::GuardedVault& vault_;
   Clock& clock_;
   std::function<Status(std::stop_token)> first_contact_;
+  std::function<void()> back_;
   mutable Mutex mutex_;
   CondVar changed_;
   Health health_ GUARDED_BY(mutex_);

@@ -207,4 +207,23 @@ TEST_CASE_FIXTURE(CatalogueFixture,
   CHECK(told_versions.back() == kThreads * kFiles);
 }
 
+TEST_CASE_FIXTURE(CatalogueFixture,
+                  "what waited for something that is back is due at once, and nothing else") {
+  for (const char* path : {"away", "slow"}) REQUIRE(jobs().enqueue(spec("upload", path)));
+  REQUIRE(jobs().enqueue(spec("other", "away")));
+  for (const char* stage : {"upload", "other"}) {
+    const auto taken = *jobs().take(stage, 10);
+    for (const Job& job : taken) {
+      const ErrorCode code = job.path == "away" ? ErrorCode::busy : ErrorCode::throttled;
+      REQUIRE(jobs().retry_later(job.id, make_error(code, "x"), 1'000'000, true));
+    }
+  }
+  CHECK(jobs().take("upload", 10)->empty());
+  REQUIRE(jobs().hasten("upload"));
+  const auto due = jobs().take("upload", 10);
+  REQUIRE(due->size() == 1);
+  CHECK(due->at(0).path == "away");
+  CHECK(jobs().take("other", 10)->empty());
+}
+
 }  // namespace mediafs::tier

@@ -349,6 +349,17 @@ class Queue final : public Jobs {
     });
   }
 
+  Status hasten(std::string_view stage) override {
+    return write([&](Tx& tx) -> Status {
+      MEDIAFS_ASSIGN(auto update,
+                     tx.db.prepare("UPDATE job SET not_before = ?2 WHERE stage = ?1 AND state = 1 AND "
+                                   "not_before > ?2 AND error_code IN ('busy', 'offline', 'timeout')"));
+      MEDIAFS_TRY(update.bind_text(1, stage).bind(2, tx.now_ns).run());
+      tx.stages.insert(std::string(stage));
+      return {};
+    });
+  }
+
   Result<std::int64_t> retry_dead() override {
     std::int64_t count = 0;
     const auto revive = [&](Tx& tx) -> Status {

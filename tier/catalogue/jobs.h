@@ -73,6 +73,8 @@ class Jobs {
   virtual Result<Job> show(std::int64_t id) = 0;
   virtual Status retry(std::int64_t id) = 0;      // due now, tries counted anew
   virtual Result<std::int64_t> retry_dead() = 0;  // all; how many
+  // What the stage's jobs waited for is there: those that found it away (busy, offline, timeout) are due now.
+  virtual Status hasten(std::string_view stage) = 0;
   virtual Status drop(std::int64_t id) = 0;
   virtual Status pause(std::string_view stage, bool paused) = 0;  // "" = every stage; durable
   virtual Result<std::vector<JobCounts>> counts() = 0;
