@@ -24,17 +24,24 @@ Clock& Clock::system() {
   return clock;
 }
 
-std::string rfc3339(WallNs wall_ns) {
+timespec timespec_of(WallNs wall_ns) {
   constexpr WallNs kSecond = 1'000'000'000;
-  WallNs rest = wall_ns % kSecond;
-  if (rest < 0) rest += kSecond;
-  const std::time_t seconds = (wall_ns - rest) / kSecond;
+  timespec at{.tv_sec = wall_ns / kSecond, .tv_nsec = wall_ns % kSecond};
+  if (at.tv_nsec < 0) {
+    at.tv_nsec += kSecond;
+    --at.tv_sec;
+  }
+  return at;
+}
+
+std::string rfc3339(WallNs wall_ns) {
+  const timespec at = timespec_of(wall_ns);
   std::tm parts{};
-  ::gmtime_r(&seconds, &parts);
+  ::gmtime_r(&at.tv_sec, &parts);
   char text[64];
   std::snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", parts.tm_year + 1900,
                 parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
-                static_cast<int>(rest / 1'000'000));
+                static_cast<int>(at.tv_nsec / 1'000'000));
   return text;
 }
 

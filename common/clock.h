@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <ctime>
 #include <string>
 
 namespace mediafs {
@@ -34,6 +35,7 @@ class ManualClock final : public Clock {  // for tests
   SteadyTime steady_{};
 };
 
-std::string rfc3339(WallNs wall_ns);  // "2026-11-20T11:45:00.123Z", UTC
+timespec timespec_of(WallNs wall_ns);  // before 1970 too: tv_nsec is never negative
+std::string rfc3339(WallNs wall_ns);   // "2026-11-20T11:45:00.123Z", UTC
 
 }  // namespace mediafs

@@ -204,13 +204,13 @@ std::uint64_t register_handle(Core& core, NodeId node, int flags, std::shared_pt
   return id;
 }
 
-// The file is closed before it counts as closed, so that it can be evicted then.
 // Whether close() has something to tell: the share's server what it could not write, and we that the file is whole.
 // The release comes some time after close() has returned.
 bool wants_flush(const FileHandle& handle) {
   return handle.branch == Branch::share || handle.marked;
 }
 
+// The file is closed before it counts as closed, so that it can be evicted then.
 void drop_handle(Core& core, NodeId node, std::uint64_t id) {
   auto handle = core.files.remove(id);
   if (!handle) return;
@@ -309,6 +309,27 @@ void op_create(Core& core, CreateReply reply, NodeId parent, std::string name, m
     drop_handle(core, node, info.fh);
     core.nodes.forget(node, 1);
   });
+}
+
+// Only asked for where close() has something to tell: see wants_flush().
+void op_flush(Core& core, StatusReply reply, std::uint64_t id) {
+  auto handle = core.files.get(id);
+  if (handle && handle->marked) unmark(core, handle->node, id, *handle);
+  if (!handle || handle->branch != Branch::share || (handle->flags & O_ACCMODE) == O_RDONLY) {
+    reply.ok();
+    return;
+  }
+  auto body = [&core, handle](const May& may) -> Status {
+    if (may.level == Level::now) return needs(Level::block);
+    return core.share->call_file<void>(
+        handle->share,
+        [](int fd) -> Status {
+          if (close(dup(fd)) == 0) return {};
+          return errno_error(errno, "close");
+        },
+        may.stop);
+  };
+  core.serve(std::move(reply), std::move(body), [](StatusReply& r) { r.ok(); });
 }
 
 void op_release(Core& core, StatusReply reply, NodeId node, std::uint64_t handle) {

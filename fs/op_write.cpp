@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "common/writers.h"
 #include "fs/ops.h"
 
 namespace mediafs::fs {
@@ -110,29 +109,6 @@ void op_copy_file_range(Core& core, WriteReply reply, const CopyRange& range) {
     return static_cast<std::size_t>(copied);
   };
   core.serve(std::move(reply), std::move(body), [](WriteReply& r, std::size_t size) { r.written(size); });
-}
-
-// Only asked for where close() has something to tell: see wants_flush().
-void op_flush(Core& core, StatusReply reply, std::uint64_t id) {
-  auto handle = core.files.get(id);
-  if (handle && handle->marked && !handle->cut_short && !core.nodes.any_handle(handle->node, id)) {
-    clear_unfinished(handle->fd.get());
-  }
-  if (!handle || handle->branch != Branch::share || (handle->flags & O_ACCMODE) == O_RDONLY) {
-    reply.ok();
-    return;
-  }
-  auto body = [&core, handle](const May& may) -> Status {
-    if (may.level == Level::now) return needs(Level::block);
-    return core.share->call_file<void>(
-        handle->share,
-        [](int fd) -> Status {
-          if (close(dup(fd)) == 0) return {};
-          return errno_error(errno, "close");
-        },
-        may.stop);
-  };
-  core.serve(std::move(reply), std::move(body), [](StatusReply& r) { r.ok(); });
 }
 
 void op_fsync(Core& core, StatusReply reply, bool data_only, std::uint64_t id) {

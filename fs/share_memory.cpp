@@ -41,13 +41,7 @@ struct stat stat_of(const tier::ShareEntry& entry) {
   st.st_size = entry.is_directory() ? 4096 : static_cast<off_t>(entry.size_bytes);
   st.st_blksize = 4096;
   st.st_blocks = (st.st_size + 511) / 512;
-  st.st_mtim.tv_sec = entry.mtime_ns / kSecond;
-  st.st_mtim.tv_nsec = entry.mtime_ns % kSecond;
-  if (st.st_mtim.tv_nsec < 0) {
-    st.st_mtim.tv_nsec += kSecond;
-    --st.st_mtim.tv_sec;
-  }
-  st.st_atim = st.st_ctim = st.st_mtim;
+  st.st_atim = st.st_ctim = st.st_mtim = timespec_of(entry.mtime_ns);
   return st;
 }
 

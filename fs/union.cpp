@@ -14,15 +14,6 @@ bool absent(const Error& e) {
   return e.code == ErrorCode::not_found || e.code == ErrorCode::not_directory;
 }
 
-struct timespec timespec_of(WallNs ns) {
-  struct timespec at = {.tv_sec = ns / 1'000'000'000, .tv_nsec = ns % 1'000'000'000};
-  if (at.tv_nsec < 0) {
-    at.tv_nsec += 1'000'000'000;
-    --at.tv_sec;
-  }
-  return at;
-}
-
 struct stat stat_of(const tier::Node& row) {
   struct stat st {};
   st.st_ino = row.inode;

@@ -37,8 +37,8 @@ Handler forget_stage(Tools& tools);
 Handler restat_stage(Tools& tools);
 Handler hook_stage(Tools& tools);
 
-// A file below Incoming has settled: its organize job and the hooks on that, unless its name is one that [incoming] ignore leaves
-// alone.
+// A file below Incoming has settled: its organize job and the hooks on that, unless its name is one that [incoming]
+// ignore leaves alone.
 Status enqueue_arrival(Tools& tools, const std::string& path);
 bool ignored_in_incoming(const Config::Incoming& incoming, std::string_view path);
 

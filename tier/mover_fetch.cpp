@@ -27,8 +27,8 @@ std::string fetch_claim(const std::string& path) {
          path;
 }
 
-// What one transfer writes (no descriptor: reads only) and how it ended. Shared with the driver's thread, which may outlive an impatient
-// caller.
+// What one transfer writes (without a descriptor it only reads) and how it ended. Shared with the driver's thread,
+// which may outlive an impatient caller.
 struct Incoming {
   int fd = -1;
   std::uint64_t offset = 0;
@@ -61,8 +61,7 @@ Status apply_attributes(int fd, const Node& node) {
   }
   if (fchmod(fd, node.mode & 07777) != 0)
     return errno_error(errno, "chmod of fetched " + printable(node.path));
-  const struct timespec mtime = {.tv_sec = node.mtime_ns / 1'000'000'000,
-                                 .tv_nsec = node.mtime_ns % 1'000'000'000};
+  const struct timespec mtime = timespec_of(node.mtime_ns);
   const struct timespec times[2] = {mtime, mtime};
   if (futimens(fd, times) != 0) return errno_error(errno, "utimens of fetched " + printable(node.path));
   return sync_fd(fd);

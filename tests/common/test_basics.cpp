@@ -70,6 +70,10 @@ TEST_CASE("result: TRY and ASSIGN hand errors on") {
 TEST_CASE("clock: RFC 3339 in UTC with milliseconds") {
   CHECK(rfc3339(0) == "1970-01-01T00:00:00.000Z");
   CHECK(rfc3339(1'795'175'100'123'999'999) == "2026-11-20T11:45:00.123Z");
+  CHECK(timespec_of(1'500'000'001).tv_sec == 1);
+  CHECK(timespec_of(1'500'000'001).tv_nsec == 500'000'001);
+  CHECK(timespec_of(-1).tv_sec == -1);
+  CHECK(timespec_of(-1).tv_nsec == 999'999'999);
   CHECK(rfc3339(-1) == "1969-12-31T23:59:59.999Z");
 }
 

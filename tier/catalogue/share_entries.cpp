@@ -32,6 +32,19 @@ Status forget(sql::Connection& db, std::string_view path) {
   return forget_below(db, path);
 }
 
+// mode, uid, gid, size, mtime, inode, from column `first` on
+ShareEntry entry_in(const sql::Statement& row, int first, std::string name) {
+  ShareEntry entry;
+  entry.name = std::move(name);
+  entry.mode = static_cast<std::uint32_t>(row.integer(first));
+  entry.uid = static_cast<std::uint32_t>(row.integer(first + 1));
+  entry.gid = static_cast<std::uint32_t>(row.integer(first + 2));
+  entry.size_bytes = static_cast<std::uint64_t>(row.integer(first + 3));
+  entry.mtime_ns = row.integer(first + 4);
+  entry.inode = static_cast<std::uint64_t>(row.integer(first + 5));
+  return entry;
+}
+
 Result<std::vector<ShareEntry>> entries_of(sql::Connection& db, std::string_view dir) {
   std::vector<ShareEntry> entries;
   MEDIAFS_ASSIGN(auto query, db.prepare("SELECT name, mode, uid, gid, size, mtime, inode FROM share_entry "
@@ -40,15 +53,7 @@ Result<std::vector<ShareEntry>> entries_of(sql::Connection& db, std::string_view
   for (;;) {
     MEDIAFS_ASSIGN(const bool row, query.step());
     if (!row) return entries;
-    ShareEntry entry;
-    entry.name = query.text(0);
-    entry.mode = static_cast<std::uint32_t>(query.integer(1));
-    entry.uid = static_cast<std::uint32_t>(query.integer(2));
-    entry.gid = static_cast<std::uint32_t>(query.integer(3));
-    entry.size_bytes = static_cast<std::uint64_t>(query.integer(4));
-    entry.mtime_ns = query.integer(5);
-    entry.inode = static_cast<std::uint64_t>(query.integer(6));
-    entries.push_back(std::move(entry));
+    entries.push_back(entry_in(query, 1, query.text(0)));
   }
 }
 
@@ -94,15 +99,7 @@ Result<std::optional<ShareEntry>> Catalogue::share_entry(std::string_view path) 
   query.bind_bytes(1, parent_path(path)).bind_bytes(2, base_name(path));
   MEDIAFS_ASSIGN(const bool row, query.step());
   if (!row) return std::optional<ShareEntry>{};
-  ShareEntry entry;
-  entry.name = base_name(path);
-  entry.mode = static_cast<std::uint32_t>(query.integer(0));
-  entry.uid = static_cast<std::uint32_t>(query.integer(1));
-  entry.gid = static_cast<std::uint32_t>(query.integer(2));
-  entry.size_bytes = static_cast<std::uint64_t>(query.integer(3));
-  entry.mtime_ns = query.integer(4);
-  entry.inode = static_cast<std::uint64_t>(query.integer(5));
-  return std::optional(std::move(entry));
+  return std::optional(entry_in(query, 0, std::string(base_name(path))));
 }
 
 Status Catalogue::remember_share(std::string_view dir, std::vector<ShareEntry> entries) {
