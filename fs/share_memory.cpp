@@ -211,6 +211,11 @@ void ShareMemory::walk(const std::stop_token& stop) {
 
 Status ShareMemory::look_at(const std::string& dir, const std::stop_token& stop,
                             std::vector<std::string>* below) {
+  // From the top: what is remembered in a directory shows only if the directory itself is. The walk comes so anyway.
+  if (!dir.empty() && below == nullptr) {
+    MEDIAFS_ASSIGN(const auto known, catalogue_.share_entry(dir));
+    if (!known) MEDIAFS_TRY(look_at(std::string(parent_path(dir)), stop, nullptr));
+  }
   const Moment before = moment();
   auto entries = read(dir, stop);
   if (!entries) {
@@ -227,9 +232,6 @@ Status ShareMemory::look_at(const std::string& dir, const std::stop_token& stop,
   if (steady) MEDIAFS_TRY(catalogue_.remember_share(dir, std::move(*entries)));
   // The mount changed something on the share meanwhile: perhaps here.
   if (!steady || moment() != before) look_again(dir);
-  if (dir.empty() || below != nullptr) return {};
-  MEDIAFS_ASSIGN(const auto known, catalogue_.share_entry(dir));
-  if (!known) look_again(std::string(parent_path(dir)));
   return {};
 }
 

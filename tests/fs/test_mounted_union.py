@@ -515,6 +515,14 @@ class Share(Case):
         with self.absent():
             self.assertEqual(os.listdir(M.on(self.dir)), ["renamed.mkv"])
 
+    def test_what_leads_to_it_is_remembered_before_it(self):
+        deep = self.dir + "/a/b/deep"
+        os.makedirs(M.share + "/" + os.path.dirname(deep))
+        write(M.share + "/" + deep, b"x")
+        self.assertEqual(os.listdir(M.on(os.path.dirname(deep))), ["deep"])
+        self.remembered(deep)
+        with self.absent():
+            self.assertEqual(os.listdir(M.on(self.dir + "/a/b")), ["deep"])
 
     def test_sidecars_removed_or_renamed_on_it_are_forgotten(self):
         for name in (".film.mkv.sha1", "other", ".other.sha1"):
