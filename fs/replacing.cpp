@@ -188,8 +188,8 @@ void finish_replacings(Core& core) {
     if (auto done = finish_one(core, r.from, r.to); !done) {
       log::warning("a rename that was cut off is not finished", done.error(), {{"path", printable(r.to)}});
       const ErrorCode why = done.error().code;
-      const bool back_already = core.share_usable() && why == ErrorCode::offline;
-      if (core.share_memory && (back_already || why == ErrorCode::timeout)) core.share_memory->ask_for_task();
+      const bool later = why == ErrorCode::offline || why == ErrorCode::timeout;
+      if (core.share_memory && later) core.share_memory->ask_for_task();
     }
   }
 }

@@ -34,6 +34,7 @@ struct ShareBranch::State : std::enable_shared_from_this<State> {
 
   const Options options;
   std::atomic<bool> usable{false};
+  std::atomic<std::uint64_t> times_back{0};
   std::atomic<bool> mounted;  // a mount point, once seen to be one
   Mutex mutex;
   CondVar wake;     // workers: there is work; all: stopping
@@ -130,7 +131,10 @@ struct ShareBranch::State : std::enable_shared_from_this<State> {
         const bool there = answers();
         if (there) look_for_mount();
         lock.lock();
-        if (there && !usable.exchange(true)) log::info("share is there", {{"path", options.path}});
+        if (there && !usable.exchange(true)) {
+          times_back.fetch_add(1, std::memory_order_relaxed);
+          log::info("share is there", {{"path", options.path}});
+        }
         probed = true;
         settled.notify_all();
       }
@@ -162,6 +166,9 @@ ShareBranch::~ShareBranch() {
 
 bool ShareBranch::usable() const noexcept {
   return state_->usable.load(std::memory_order_relaxed);
+}
+std::uint64_t ShareBranch::times_back() const noexcept {
+  return state_->times_back.load(std::memory_order_relaxed);
 }
 bool ShareBranch::is_mount_point() const noexcept {
   return state_->mounted.load(std::memory_order_relaxed);

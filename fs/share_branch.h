@@ -8,6 +8,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -36,6 +37,8 @@ class ShareBranch {
   ShareBranch& operator=(const ShareBranch&) = delete;
 
   bool usable() const noexcept;
+  std::uint64_t times_back()
+      const noexcept;                    // how often it has become usable: whoever looks seldom misses none
   bool is_mount_point() const noexcept;  // was seen to be one, now or before
   bool wait_until_probed();              // the first probe's outcome, or false after the timeout
   const std::string& path() const noexcept;

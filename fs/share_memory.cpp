@@ -161,15 +161,16 @@ void ShareMemory::run(const std::stop_token& stop) {
     wake_.notify_all();
   });
   auto walk_at = std::chrono::steady_clock::now();
+  std::uint64_t times_back = 0;
   while (!stop.stop_requested()) {
     const auto now = std::chrono::steady_clock::now();
-    if (!share_.usable()) {
-      walk_at = now;  // once it is back
+    if (const std::uint64_t times = share_.times_back(); times != times_back) {
+      times_back = times;
+      walk_at = now;
       MutexLock lock(mutex_);
       task_asked_ = true;
-    } else {
-      run_task();
     }
+    if (share_.usable()) run_task();
     if (share_.usable() && walk_at <= now) {
       walk_at = now + kWalkEvery;
       walk(stop);

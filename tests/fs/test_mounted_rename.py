@@ -290,7 +290,8 @@ class Kills(unittest.TestCase):
     """The daemon dies in the middle of a rename; at the next start one of the two states is there, whole."""
 
     def killed_at(self, point, source, target, m=None, meanwhile=lambda: None):
-        m = m or Mounted(share=True)
+        # The next start waits for the share: what the rename left is finished before anything is answered.
+        m = m or Mounted(share=True, share_timeout_ms=20000)
         self.addCleanup(m.close)
         os.environ["MEDIAFS_CRASH"] = point
         try:
