@@ -3,8 +3,6 @@
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -19,6 +17,7 @@
 #include "common/log.h"
 #include "common/path.h"
 #include "fs/core.h"
+#include "fs/loop_waits.h"
 #include "fs/mountpoint.h"
 #include "fs/ops.h"
 
@@ -26,7 +25,7 @@ namespace mediafs::fs {
 namespace {
 
 constexpr std::size_t kMaxInvalidations = 65536;
-constexpr std::chrono::milliseconds kNudgeEvery{50};
+constexpr std::chrono::milliseconds kInterruptEvery{50};
 
 // libfuse prints why a mount failed; that text is the error's cause.
 thread_local std::string last_fuse_message;
@@ -37,18 +36,6 @@ void on_fuse_log(fuse_log_level level, const char* format, va_list arguments) {
   last_fuse_message = line;
   while (!last_fuse_message.empty() && last_fuse_message.back() == '\n') last_fuse_message.pop_back();
   if (level <= FUSE_LOG_ERR) log::warning("libfuse", {{"message", last_fuse_message}});
-}
-
-// Ends the loop's wait: libfuse before 3.17 does not notice by itself that it was told to exit.
-int nudge_signal() {
-  return SIGRTMIN + 5;
-}
-void on_nudge(int) {}
-
-void install_nudge() {
-  struct sigaction action {};
-  action.sa_handler = on_nudge;  // without SA_RESTART: that is the point
-  sigaction(nudge_signal(), &action, nullptr);
 }
 
 class Arguments {
@@ -85,7 +72,6 @@ struct Mount::Impl {
   bool running GUARDED_BY(mutex) = false;
   bool stopping GUARDED_BY(mutex) = false;
   bool detached GUARDED_BY(mutex) = false;  // never twice: somebody may have mounted there since
-  pthread_t runner GUARDED_BY(mutex){};
   std::deque<std::string> invalid GUARDED_BY(mutex);
   std::jthread invalidator;
 
@@ -221,12 +207,10 @@ Result<std::unique_ptr<Mount>> Mount::create(Options options) {
 
 Status Mount::run() {
   Impl& m = *impl_;
-  install_nudge();
   {
     MutexLock lock(m.mutex);
     if (m.stopping) return {};
     m.running = true;
-    m.runner = pthread_self();
   }
   fuse_loop_config* config = fuse_loop_cfg_create();
   fuse_loop_cfg_set_clone_fd(config, 1);
@@ -257,8 +241,8 @@ void Mount::stop() {
   lock.lock();
   if (m.running) fuse_session_exit(m.session);
   while (m.running) {
-    pthread_kill(m.runner, nudge_signal());
-    m.changed.wait_for(m.mutex, kNudgeEvery);
+    interrupt_loop_waits();
+    m.changed.wait_for(m.mutex, kInterruptEvery);
   }
 }
 

@@ -263,6 +263,7 @@ class VaultOnly(Case):
             except RuntimeError as e:
                 if "open" not in str(e):
                     wrong.append(str(e))
+                M.tell("store " + self.path)  # opened at the last moment, it is read anew before it is believed
         done.set()
         for t in threads:
             t.join()
