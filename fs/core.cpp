@@ -76,7 +76,7 @@ void Core::shut_down() {
   vault_.reset();
   fetch_.reset();
   space_.reset();
-  share_memory.reset();  // its thread finishes renames through us
+  if (share_memory) share_memory->stop();  // its thread finishes renames through us
   files.clear();
   dirs.clear();
 }

@@ -128,11 +128,12 @@ bool complete_init(Core& core, const OutHead& head, iovec& body) {
 }
 
 ssize_t read_request(int fd, void* buffer, std::size_t size, void* userdata) {
-  LoopWait& wait = LoopWait::mine();
-  wait.begin();
-  const ssize_t got = read(fd, buffer, size);
+  const auto wait_for_one = [&] {
+    const LoopWait::Scope waiting;
+    return read(fd, buffer, size);
+  };
+  const ssize_t got = wait_for_one();
   const int saved = errno;
-  wait.end();
   Negotiation& n = negotiation_of(userdata);
   if (got > 0 && !n.done) saw_request(n, static_cast<const char*>(buffer), static_cast<std::size_t>(got));
   errno = saved;

@@ -285,6 +285,12 @@ std::uint64_t NodeTable::open_count(NodeId id) const {
   return at == nodes_.end() ? 0 : at->second.handles.size();
 }
 
+std::vector<std::uint64_t> NodeTable::handles(NodeId id) const {
+  MutexLock lock(mutex_);
+  auto at = nodes_.find(id);
+  return at == nodes_.end() ? std::vector<std::uint64_t>{} : at->second.handles;
+}
+
 std::optional<std::uint64_t> NodeTable::any_handle(NodeId id, std::optional<std::uint64_t> except) const {
   MutexLock lock(mutex_);
   auto at = nodes_.find(id);

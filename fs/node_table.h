@@ -70,6 +70,7 @@ class NodeTable {
   void opened(NodeId id, std::uint64_t handle, Branch branch) EXCLUDES(mutex_);
   void closed(NodeId id, std::uint64_t handle, Branch branch) EXCLUDES(mutex_);
   std::uint64_t open_count(NodeId id) const EXCLUDES(mutex_);
+  std::vector<std::uint64_t> handles(NodeId id) const EXCLUDES(mutex_);
   // `except`: one that is being closed.
   std::optional<std::uint64_t> any_handle(NodeId id, std::optional<std::uint64_t> except = {}) const
       EXCLUDES(mutex_);

@@ -183,24 +183,32 @@ bool mark(Core& core, NodeId node, const FileHandle& handle) {
   return path && core.b.in_incoming(*path) && mark_unfinished(handle.fd.get());
 }
 
-// The last one that has it open for writing takes the mark away.
-void unmark(Core& core, NodeId node, std::uint64_t id, const FileHandle& handle) {
-  const auto other = core.nodes.any_handle(node, id);
-  const auto heir = other ? core.files.get(*other) : nullptr;
-  const bool inherits = heir && heir->fd && writes(heir->flags);
-  if (inherits) heir->marked = true;
-  if (handle.cut_short) return;  // it is not whole, as if we had been killed
-  // One that was closed meanwhile may not have seen it.
-  if (!inherits || !core.files.get(*other)) clear_unfinished(handle.fd.get());
+std::shared_ptr<FileHandle> other_writer(Core& core, NodeId node, std::uint64_t id) {
+  for (const std::uint64_t other : core.nodes.handles(node)) {
+    auto handle = other == id ? nullptr : core.files.get(other);
+    if (handle && handle->node == node && handle->fd && writes(handle->flags)) return handle;
+  }
+  return nullptr;
 }
 
-std::uint64_t register_handle(Core& core, NodeId node, int flags, std::shared_ptr<FileHandle> handle) {
+// The last one that has it open for writing takes the mark away.
+void unmark(Core& core, NodeId node, std::uint64_t id, const FileHandle& handle) {
+  auto heir = other_writer(core, node, id);
+  if (!heir && handle.cut_short) return;  // it is not whole, as if we had been killed
+  if (!heir) {
+    clear_unfinished(handle.fd.get());
+    heir = other_writer(core, node, id);  // it came meanwhile, and its mark may just have gone
+    if (heir) mark_unfinished(handle.fd.get());
+  }
+  if (heir) heir->marked = true;
+}
+
+std::uint64_t register_handle(Core& core, NodeId node, int flags, const std::shared_ptr<FileHandle>& handle) {
   handle->node = node;
   handle->flags = flags;
-  handle->marked = mark(core, node, *handle);
-  const Branch branch = handle->branch;
-  const std::uint64_t id = core.files.add(std::move(handle));
-  core.nodes.opened(node, id, branch);
+  const std::uint64_t id = core.files.add(handle);
+  core.nodes.opened(node, id, handle->branch);
+  handle->marked = mark(core, node, *handle);  // once others see that it is open: see unmark()
   return id;
 }
 
@@ -314,7 +322,14 @@ void op_create(Core& core, CreateReply reply, NodeId parent, std::string name, m
 // Only asked for where close() has something to tell: see wants_flush().
 void op_flush(Core& core, StatusReply reply, std::uint64_t id) {
   auto handle = core.files.get(id);
-  if (handle && handle->marked) unmark(core, handle->node, id, *handle);
+  if (handle && handle->marked) {
+    // Any of the descriptors of one open; the last, for all that is known here.
+    if (handle->cut_short) {
+      mark_unfinished(handle->fd.get());
+    } else {
+      mark_closed(handle->fd.get());
+    }
+  }
   if (!handle || handle->branch != Branch::share || (handle->flags & O_ACCMODE) == O_RDONLY) {
     reply.ok();
     return;

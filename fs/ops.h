@@ -12,7 +12,7 @@
 
 namespace mediafs::fs {
 
-// The table of C callbacks; fuse_req_userdata is the Core. `with_share`: close() has errors to report.
+// The table of C callbacks; fuse_req_userdata is the Core.
 fuse_lowlevel_ops make_operations();
 void on_init(Core& core, fuse_conn_info* connection) noexcept;
 
@@ -29,6 +29,7 @@ void op_fsyncdir(Core&, StatusReply, NodeId);
 // op_open.cpp
 void op_open(Core&, OpenReply, NodeId, fuse_file_info);
 void op_create(Core&, CreateReply, NodeId parent, std::string name, mode_t mode, fuse_file_info);
+void op_flush(Core&, StatusReply, std::uint64_t handle);
 void op_release(Core&, StatusReply, NodeId, std::uint64_t handle);
 // op_read.cpp
 void op_read(Core&, DataReply, std::size_t size_bytes, off_t offset, std::uint64_t handle);
@@ -42,7 +43,6 @@ struct CopyRange {
 void op_write(Core&, WriteReply, std::string_view bytes, off_t offset, std::uint64_t handle);
 void op_fallocate(Core&, StatusReply, int mode, off_t offset, off_t size_bytes, std::uint64_t handle);
 void op_copy_file_range(Core&, WriteReply, const CopyRange&);
-void op_flush(Core&, StatusReply, std::uint64_t handle);
 void op_fsync(Core&, StatusReply, bool data_only, std::uint64_t handle);
 // op_make.cpp
 void op_mkdir(Core&, EntryReply, NodeId parent, std::string name, mode_t mode);

@@ -16,12 +16,12 @@ bool absent(const Error& e) {
 }
 
 // A directory's size and times change with what is in it. A filesystem that was mounted again has another st_dev, and
-// numbers its files anew where the server does not; then what a rename and a write change must both be as they were.
+// may have numbered its files anew; what any change of a file sets is its ctime.
 bool is_the_same(const struct stat& st, const Fingerprint& print) {
   if (S_ISDIR(st.st_mode)) return st.st_ino == print.inode;
   const Fingerprint now = fingerprint_of(st);
   if (now.device == print.device) return now == print;
-  return now.same_content_hint(print) && (now.inode == print.inode || now.ctime_ns == print.ctime_ns);
+  return now.same_content_hint(print) && now.ctime_ns == print.ctime_ns;
 }
 
 Result<bool> is_still(int root, const std::string& path, const Fingerprint& print) {
@@ -187,9 +187,7 @@ void finish_replacings(Core& core) {
   for (const tier::Replacing& r : *left) {
     if (auto done = finish_one(core, r.from, r.to); !done) {
       log::warning("a rename that was cut off is not finished", done.error(), {{"path", printable(r.to)}});
-      const ErrorCode why = done.error().code;
-      const bool later = why == ErrorCode::offline || why == ErrorCode::timeout;
-      if (core.share_memory && later) core.share_memory->ask_for_task();
+      if (core.share_memory && may_have_happened(done.error())) core.share_memory->ask_for_task();
     }
   }
 }

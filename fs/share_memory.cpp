@@ -72,6 +72,11 @@ ShareMemory::ShareMemory(ShareBranch& share, tier::Catalogue& catalogue)
       }) {}
 
 ShareMemory::~ShareMemory() {
+  stop();
+}
+
+void ShareMemory::stop() {
+  if (!thread_.joinable()) return;
   thread_.request_stop();
   thread_.join();
 }
@@ -212,7 +217,7 @@ void ShareMemory::walk(const std::stop_token& stop) {
 
 Status ShareMemory::look_at(const std::string& dir, const std::stop_token& stop,
                             std::vector<std::string>* below) {
-  // From the top: what is remembered in a directory shows only if the directory itself is. The walk comes so anyway.
+  // From the top, as the walk: what is remembered in a directory shows only if the directory itself is.
   if (!dir.empty() && below == nullptr) {
     MEDIAFS_ASSIGN(const auto known, catalogue_.share_entry(dir));
     if (!known) MEDIAFS_TRY(look_at(std::string(parent_path(dir)), stop, nullptr));

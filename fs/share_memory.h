@@ -30,6 +30,7 @@ class ShareMemory {
  public:
   ShareMemory(ShareBranch& share, tier::Catalogue& catalogue);
   ~ShareMemory();
+  void stop();  // no task runs after it
   ShareMemory(const ShareMemory&) = delete;
   ShareMemory& operator=(const ShareMemory&) = delete;
 

@@ -122,6 +122,57 @@ class NoSpace(unittest.TestCase):
         self.assertEqual(os.listxattr(m.under("Incoming/whole")), [])
 
 
+class CutOff(unittest.TestCase):
+    def unfinished(self, path):
+        """As common/writers.h: marked, and changed since the last close."""
+        try:
+            closed_as = os.getxattr(path, "user.mediafs.unfinished").decode()
+        except OSError as e:
+            self.assertEqual(e.errno, errno.ENODATA)
+            return False
+        st = os.stat(path)
+        return closed_as != "%d %d.%09d" % (st.st_size, st.st_mtime_ns // 10**9, st.st_mtime_ns % 10**9)
+
+    def test_a_close_of_one_descriptor_of_several_is_not_the_end(self):
+        m = Mounted()
+        self.addCleanup(m.close)
+        m.start()
+        os.mkdir(m.on("Incoming"))
+        part, whole = m.under("Incoming/part"), m.under("Incoming/whole")
+        fd = os.open(m.on("Incoming/part"), os.O_CREAT | os.O_WRONLY)
+        os.close(os.dup(fd))  # as dd and shells do, before the first byte
+        os.write(fd, b"half of it")
+        self.assertTrue(self.unfinished(part))
+        write(m.on("Incoming/whole"), b"all of it")
+        self.assertFalse(self.unfinished(whole))
+        m.kill()
+        self.assertTrue(self.unfinished(part))
+        self.assertFalse(self.unfinished(whole))
+        try:
+            os.close(fd)
+        except OSError:
+            pass
+
+    def test_the_mark_goes_with_the_last_writer(self):
+        m = Mounted()
+        self.addCleanup(m.close)
+        m.start()
+        os.mkdir(m.on("Incoming"))
+        under = m.under("Incoming/two")
+        first = os.open(m.on("Incoming/two"), os.O_CREAT | os.O_WRONLY)
+        reader = os.open(m.on("Incoming/two"), os.O_RDONLY)
+        second = os.open(m.on("Incoming/two"), os.O_WRONLY)
+        os.write(first, b"one")
+        os.close(first)
+        os.write(second, b"the other")
+        self.assertTrue(self.unfinished(under))
+        os.close(second)
+        self.assertFalse(self.unfinished(under))
+        os.close(reader)
+        m.stop()
+        self.assertNotIn("user.mediafs.unfinished", os.listxattr(under))
+
+
 class HangingShare(unittest.TestCase):
     """The share is itself a mount of ours, whose daemon is stopped as a dead server's is."""
 

@@ -422,7 +422,7 @@ class Refusals(unittest.TestCase):
                 server._gone()
                 self.assertTrue(os.path.exists(server.under("b")))
                 if other_device:
-                    self.take_device_number(server)
+                    self.take_device_number(server, device)
                 server.start()
                 if other_device:
                     self.assertNotEqual(os.stat(server.mount).st_dev, device)
@@ -434,10 +434,11 @@ class Refusals(unittest.TestCase):
                 m.stop()
                 server.stop()
 
-    def take_device_number(self, server):
+    def take_device_number(self, server, device):
         """What is mounted next at the dead server's place can't get the st_dev that it had."""
         subprocess.run(["umount", "-l", server.mount], check=True)
-        for _ in range(8):
+        deadline = time.time() + 20
+        while os.stat(server.plain).st_dev != device and time.time() < deadline:
             subprocess.run(["mount", "-t", "tmpfs", "none", server.plain], check=True)
             self.addCleanup(subprocess.run, ["umount", "-l", server.plain], check=True)
 

@@ -256,17 +256,19 @@ class VaultOnly(Case):
         threads = [threading.Thread(target=reader) for _ in range(3)]
         for t in threads:
             t.start()
-        for _ in range(15):
-            M.tell("fetch " + self.path)
-            try:
-                M.tell("evict " + self.path)
-            except RuntimeError as e:
-                if "open" not in str(e):
-                    wrong.append(str(e))
-                M.tell("store " + self.path)  # opened at the last moment, it is read anew before it is believed
-        done.set()
-        for t in threads:
-            t.join()
+        try:
+            for _ in range(15):
+                M.tell("fetch " + self.path)
+                try:
+                    M.tell("evict " + self.path)
+                except RuntimeError as e:
+                    if "open" not in str(e):
+                        wrong.append(str(e))
+                    M.tell("store " + self.path)  # opened at the last moment, it is read anew before it is believed
+        finally:
+            done.set()
+            for t in threads:
+                t.join()
         self.assertEqual(wrong, [])
 
 
