@@ -65,10 +65,6 @@ Result<Fd> open_local(const Config& config) {
   return fd;
 }
 
-// Their jobs wait while the vault is away or not ours.
-constexpr std::array kVaultStages{tier::kStageUpload, tier::kStageEvict, tier::kStageRelocate,
-                                  tier::kStageForget, tier::kStageRestat};
-
 }  // namespace
 
 struct Daemon::Parts {
@@ -85,6 +81,7 @@ struct Daemon::Parts {
   std::unique_ptr<pipeline::Tree> tree;
   std::unique_ptr<pipeline::Tools> tools;
   std::unique_ptr<pipeline::Workers> workers;
+  std::vector<std::string_view> vault_stages;  // their jobs wait while the vault is away or not ours
   std::unique_ptr<pipeline::EvictionPlanner> planner;
   std::unique_ptr<tier::Reconcile> reconcile;
   std::unique_ptr<Events> events;
@@ -201,6 +198,7 @@ Status Daemon::Parts::open_pipeline() {
   workers->add(std::string(tier::kStageChecksum), config.jobs.checksum, pipeline::checksum_stage(*tools));
   const auto add = [this](std::string_view stage, int count, pipeline::Handler handler) {
     workers->add(std::string(stage), count, when_ours(std::move(handler)));
+    vault_stages.push_back(stage);
   };
   add(tier::kStageUpload, config.jobs.upload, pipeline::upload_stage(*tools));
   add(tier::kStageEvict, 4, pipeline::evict_stage(*tools));
@@ -240,7 +238,7 @@ Status Daemon::Parts::open_pipeline() {
     vault_health = std::make_unique<VaultHealth>(
         *vault, *branches.clock, [this](const std::stop_token& stop) { return first_contact(stop); },
         [this] {
-          for (const std::string_view stage : kVaultStages) {
+          for (const std::string_view stage : vault_stages) {
             if (auto due = catalogue->jobs().hasten(stage); !due)
               log::warning("jobs that waited for the vault go on later", due.err(), {{"stage", stage}});
           }

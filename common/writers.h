@@ -16,8 +16,8 @@ bool has_writer(int fd) noexcept;
 
 inline constexpr std::string_view kUnfinishedAttribute = "user.mediafs.unfinished";
 bool mark_unfinished(int fd) noexcept;  // false: it could not be marked
-void mark_closed(
-    int fd) noexcept;  // one of those who have it open has closed it: it may be whole as it is now
+// One of those who have it open has closed it: it may be whole as it is now.
+void mark_closed(int fd) noexcept;
 void clear_unfinished(int fd) noexcept;
 bool is_unfinished(int fd) noexcept;
 

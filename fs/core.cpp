@@ -60,7 +60,7 @@ Result<std::unique_ptr<Core>> Core::create(Options options) {
   }
   finish_replacings(*core);
   if (core->share_memory) {
-    core->share_memory->when_back([held = core.get()] { finish_replacings(*held); });
+    core->share_memory->when_back([held = core.get()] { return finish_replacings(*held); });
   }
   return core;
 }

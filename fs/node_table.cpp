@@ -291,14 +291,11 @@ std::vector<std::uint64_t> NodeTable::handles(NodeId id) const {
   return at == nodes_.end() ? std::vector<std::uint64_t>{} : at->second.handles;
 }
 
-std::optional<std::uint64_t> NodeTable::any_handle(NodeId id, std::optional<std::uint64_t> except) const {
+std::optional<std::uint64_t> NodeTable::any_handle(NodeId id) const {
   MutexLock lock(mutex_);
   auto at = nodes_.find(id);
-  if (at == nodes_.end()) return std::nullopt;
-  for (const std::uint64_t handle : at->second.handles) {
-    if (handle != except) return handle;
-  }
-  return std::nullopt;
+  if (at == nodes_.end() || at->second.handles.empty()) return std::nullopt;
+  return at->second.handles.front();
 }
 
 bool NodeTable::same_content(NodeId id, std::uint64_t size_bytes, std::int64_t mtime_ns) {

@@ -71,9 +71,7 @@ class NodeTable {
   void closed(NodeId id, std::uint64_t handle, Branch branch) EXCLUDES(mutex_);
   std::uint64_t open_count(NodeId id) const EXCLUDES(mutex_);
   std::vector<std::uint64_t> handles(NodeId id) const EXCLUDES(mutex_);
-  // `except`: one that is being closed.
-  std::optional<std::uint64_t> any_handle(NodeId id, std::optional<std::uint64_t> except = {}) const
-      EXCLUDES(mutex_);
+  std::optional<std::uint64_t> any_handle(NodeId id) const EXCLUDES(mutex_);
   // Whether the kernel's cached pages of the node are still of this content; remembers the new one.
   bool same_content(NodeId id, std::uint64_t size_bytes, std::int64_t mtime_ns) EXCLUDES(mutex_);
   void forget_content(NodeId id) EXCLUDES(mutex_);  // the kernel writes it: nobody here can say

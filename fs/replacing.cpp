@@ -181,15 +181,20 @@ Status remove_replaced(Core& core, tier::Replacing r) {
   return core.b.catalogue->replaced(r.to);
 }
 
-void finish_replacings(Core& core) {
+bool finish_replacings(Core& core) {
   auto left = core.b.catalogue->replacings();
-  if (!left) return log::error("can't look for renames that were cut off", left.error());
+  if (!left) {
+    log::error("can't look for renames that were cut off", left.error());
+    return false;
+  }
+  bool all = true;
   for (const tier::Replacing& r : *left) {
     if (auto done = finish_one(core, r.from, r.to); !done) {
       log::warning("a rename that was cut off is not finished", done.error(), {{"path", printable(r.to)}});
-      if (core.share_memory && may_have_happened(done.error())) core.share_memory->ask_for_task();
+      all = all && !may_have_happened(done.error());
     }
   }
+  return all;
 }
 
 }  // namespace mediafs::fs

@@ -20,6 +20,7 @@ bool may_have_happened(const Error& error) noexcept;
 // REQUIRES: the rename counts: `moving` and `source` are unset. On an error nothing was removed.
 Status remove_replaced(Core& core, tier::Replacing replacing);
 // Before the first request, and whenever the share is back: it may have been absent.
-void finish_replacings(Core& core);
+// False: the share is there but does not do its part, and should be asked again.
+bool finish_replacings(Core& core);
 
 }  // namespace mediafs::fs

@@ -13,6 +13,8 @@ namespace {
 
 constexpr std::chrono::hours kWalkEvery{24};
 constexpr std::chrono::milliseconds kLookEvery{500};  // whether the share has come back
+constexpr std::chrono::milliseconds kFirstPause{1000},
+    kLastPause{300'000};                   // of a task that could not do its work
 constexpr std::size_t kStatsInACall = 64;  // few enough for a slow server to answer before the deadline
 constexpr std::size_t kMaxAgain = 10'000;  // more than that: the daily walk finds them
 
@@ -139,7 +141,7 @@ void ShareMemory::look_again(const std::string& dir) {
   wake_.notify_all();
 }
 
-void ShareMemory::when_back(std::function<void()> task) {
+void ShareMemory::when_back(std::function<bool()> task) {
   MutexLock lock(mutex_);
   task_ = std::move(task);
 }
@@ -151,13 +153,19 @@ void ShareMemory::ask_for_task() {
 }
 
 void ShareMemory::run_task() {
-  std::function<void()> task;
+  std::function<bool()> task;
   {
     MutexLock lock(mutex_);
-    if (!task_ || !std::exchange(task_asked_, false)) return;
+    if (!task_) return;
+    const bool asked = std::exchange(task_asked_, false);
+    if (!asked && std::chrono::steady_clock::now() < task_again_) return;
     task = task_;
+    if (asked) task_pause_ = kFirstPause;
   }
-  task();
+  task_again_ = SteadyTime::max();
+  if (task()) return;
+  task_again_ = std::chrono::steady_clock::now() + task_pause_;
+  task_pause_ = std::min(task_pause_ * 2, kLastPause);
 }
 
 void ShareMemory::run(const std::stop_token& stop) {

@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "common/clock.h"
 #include "common/sync.h"
 #include "fs/share_branch.h"
 #include "fs/tree.h"
@@ -42,8 +43,8 @@ class ShareMemory {
   void listed(const std::string& dir, const std::vector<tree::Item>& items);
 
   // `task` runs on the walk's thread each time the share has come (back) and each time somebody asked for it, as
-  // soon as the share is usable.
-  void when_back(std::function<void()> task) EXCLUDES(mutex_);
+  // soon as the share is usable. While it answers false it runs again, at growing intervals.
+  void when_back(std::function<bool()> task) EXCLUDES(mutex_);
   void ask_for_task() EXCLUDES(mutex_);
 
   // Held while the mount changes the share and until what it did is noted.
@@ -81,9 +82,11 @@ class ShareMemory {
   std::uint64_t changes_ GUARDED_BY(mutex_) = 0;
   std::size_t changing_ GUARDED_BY(mutex_) = 0;
   std::deque<std::string> again_ GUARDED_BY(mutex_);
-  std::function<void()> task_ GUARDED_BY(mutex_);
+  std::function<bool()> task_ GUARDED_BY(mutex_);
   bool task_asked_ GUARDED_BY(mutex_) = false;
-  std::jthread thread_;  // last: it uses what stands above
+  SteadyTime task_again_ = SteadyTime::max();  // of the walk's thread
+  std::chrono::milliseconds task_pause_{};     // likewise
+  std::jthread thread_;                        // last: it uses what stands above
 };
 
 }  // namespace mediafs::fs
