@@ -135,9 +135,12 @@ Status Daemon::Parts::open_tier(const Credentials& credentials, bool new_vault) 
                                                    .hooks = std::move(hooks),
                                                    .on_job =
                                                        [this](std::string_view stage) {
-                                                         if (workers) workers->wake(stage);
+                                                         if (!stopping && workers) workers->wake(stage);
                                                        },
-                                                   .on_queue = [this] { activity.tell(); }}));
+                                                   .on_queue =
+                                                       [this] {
+                                                         if (!stopping) activity.tell();
+                                                       }}));
   branches.catalogue = catalogue.get();
   if (driver) {
     vault = std::make_unique<tier::GuardedVault>(

@@ -15,33 +15,51 @@
 namespace mediafs::fs {
 namespace {
 
-bool absent(const Error& e) {
-  return e.code == ErrorCode::not_found || e.code == ErrorCode::not_directory;
-}
-
 struct Move {
   std::string from, to;
   unsigned flags = 0;
+  std::optional<tree::Place> place_from, place_to;  // their directories on the local branch
   std::optional<struct stat> local_from, local_to, share_from, share_to;
-  bool row_from = false, row_to = false;
+  bool plain = false;                     // the rows are not asked for
+  bool row_from = false, row_to = false;  // unknown where it is plain
   bool directory = false;
 
   bool anything_at_to() const { return local_to || share_to || row_to; }
 };
 
-Result<std::optional<struct stat>> local_stat(Core& core, const std::string& path) {
-  auto st = tree::stat(core.local_root.get(), path);
-  if (st) return std::optional<struct stat>(*st);
-  if (absent(st.error())) return std::optional<struct stat>{};
-  return std::move(st).error();
+Status look_on_disk(Core& core, Move& m) {
+  const int root = core.local_root.get();
+  MEDIAFS_ASSIGN(m.place_from, tree::place_if_there(root, m.from));
+  if (m.place_from && parent_path(m.from) == parent_path(m.to)) {
+    m.place_to = tree::beside(*m.place_from, base_name(m.to));
+  } else {
+    MEDIAFS_ASSIGN(m.place_to, tree::place_if_there(root, m.to));
+  }
+  if (m.place_from) {
+    MEDIAFS_ASSIGN(m.local_from, tree::stat_if_there(*m.place_from));
+  }
+  if (m.place_to) {
+    MEDIAFS_ASSIGN(m.local_to, tree::stat_if_there(*m.place_to));
+  }
+  return {};
+}
+
+// A file of the local branch, that alone: the disk answers for it, and the catalogue follows without being asked. What
+// else there may be under the new name is asked for where it makes a difference.
+bool is_plain(const Move& m) {
+  if (!m.local_from || !S_ISREG(m.local_from->st_mode) || m.share_from || m.share_to) return false;
+  if ((m.flags & RENAME_EXCHANGE) != 0) return false;
+  if (m.local_to) return true;
+  return (m.flags & RENAME_NOREPLACE) == 0 && !(m.place_to && has_sidecar(*m.place_to, m.to));
 }
 
 Status look(Core& core, Move& m, const May& may) {
-  MEDIAFS_ASSIGN(m.local_from, local_stat(core, m.from));
-  MEDIAFS_ASSIGN(m.local_to, local_stat(core, m.to));
+  MEDIAFS_TRY(look_on_disk(core, m));
   mode_t type = m.local_from ? m.local_from->st_mode : 0;
   MEDIAFS_ASSIGN(m.share_from, core.on_share(m.from, may));
   MEDIAFS_ASSIGN(m.share_to, core.on_share(m.to, may));
+  m.plain = is_plain(m);
+  if (m.plain) return {};
   if (type == 0 && m.share_from) type = m.share_from->st_mode;
   MEDIAFS_ASSIGN(const auto row_from, core.b.catalogue->find(m.from));
   MEDIAFS_ASSIGN(const auto row_to, core.b.catalogue->find(m.to));
@@ -132,12 +150,15 @@ Status tell_catalogue(Core& core, const Move& m, const std::optional<tier::Repla
   const bool to_visible = core.b.visible(m.to);
   std::optional<struct stat> st;
   if (m.local_from) {
-    if (auto now = tree::stat(core.local_root.get(), m.to); now && catalogued_kind(*now)) st = *now;
+    auto now = tree::stat_if_there(*m.place_to);
+    if (now && *now && catalogued_kind(**now)) st = **now;
   }
+  if (m.plain) return core.b.catalogue->rename_later({m.from, m.to, st, from_visible, to_visible});
   // Links and devices are not catalogued, nor is what the share has; but they may replace what is.
   if (!m.row_from && !st) return m.row_to ? core.b.catalogue->remove(m.to, to_visible) : Status{};
   if (!m.row_from && !m.row_to && !to_visible) return {};
-  MEDIAFS_TRY(core.b.catalogue->rename({m.from, m.to, st, from_visible, to_visible, replacing}));
+  const tier::Catalogue::RenameRequest request{m.from, m.to, st, from_visible, to_visible, replacing};
+  MEDIAFS_TRY(m.local_from ? core.b.catalogue->rename_later(request) : core.b.catalogue->rename(request));
   const bool arrived = m.directory && to_visible && (!from_visible || !m.row_from);
   return arrived && st ? adopt_below(core, m.to) : Status{};
 }
@@ -145,8 +166,11 @@ Status tell_catalogue(Core& core, const Move& m, const std::optional<tier::Repla
 // The disk first: one rename(2) there replaces whatever the local branch has, and the scan makes the catalogue follow
 // if we are killed before we do. What the share has of either name would show once the local file is evicted: that it
 // follows is noted before.
-Status rename_local(Core& core, const Move& m, const May& may) {
-  MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(m.to)), may));
+Status rename_local(Core& core, Move& m, const May& may) {
+  if (!m.place_to) {
+    MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(m.to)), may));
+    MEDIAFS_ASSIGN(m.place_to, tree::place(core.local_root.get(), m.to));
+  }
   const bool on_share = m.share_from || m.share_to;
   tier::Replacing r{m.from, m.to, {}, {}, {}};
   if (on_share) {
@@ -155,7 +179,7 @@ Status rename_local(Core& core, const Move& m, const May& may) {
     if (m.share_to) r.share = tier::fingerprint_of(*m.share_to);
     MEDIAFS_TRY(core.b.catalogue->replacing(r));
   }
-  if (auto renamed = tree::rename(core.local_root.get(), m.from, m.to, m.flags); !renamed) {
+  if (auto renamed = tree::rename(*m.place_from, *m.place_to, m.flags); !renamed) {
     if (on_share) MEDIAFS_TRY(core.b.catalogue->replaced(m.to));
     return renamed;
   }
@@ -254,6 +278,10 @@ Status exchange(Core& core, const Move& m) {
   return {};
 }
 
+SidecarsOf sidecars_of(const std::string& path, const std::optional<tree::Place>& place, bool share) {
+  return {path, place ? &*place : nullptr, share};
+}
+
 bool one_file(const Move& m) {
   return m.local_from && m.local_to && m.local_from->st_ino == m.local_to->st_ino &&
          m.local_from->st_dev == m.local_to->st_dev;
@@ -293,7 +321,8 @@ void op_rename(Core& core, StatusReply reply, RenameNames names, unsigned flags)
     } else if (!one_file(m)) {
       core.nodes.rename(names.parent, names.name, names.new_parent, names.new_name);
       if (!m.directory)
-        rename_sidecars(core, {m.from, m.share_from.has_value()}, m.to, m.anything_at_to(), may);
+        rename_sidecars(core, sidecars_of(m.from, m.place_from, m.share_from.has_value()),
+                        sidecars_of(m.to, m.place_to, m.share_to.has_value()), m.anything_at_to(), may);
     }
     return {};
   };

@@ -10,29 +10,33 @@
 namespace mediafs::fs {
 namespace {
 
-bool absent(const Error& e) {
-  return e.code == ErrorCode::not_found || e.code == ErrorCode::not_directory;
-}
-
-struct Standing {  // where a path stands, all branches
+struct Standing {                    // where a path stands, all branches
+  std::optional<tree::Place> place;  // its directory on the local branch
   std::optional<struct stat> local;
   bool share = false;
-  bool row = false;
+  std::optional<tier::Node> row;  // asked for where nothing else has it, or all are to be known
+
+  bool nowhere() const { return !local && !share && !row; }
 };
 
-Result<Standing> standing(Core& core, const std::string& path, const May& may) {
+enum class Ask : std::uint8_t { all, first };
+
+Result<Standing> standing(Core& core, const std::string& path, Ask ask, const May& may) {
   Standing at;
-  auto local = tree::stat(core.local_root.get(), path);
-  if (local) {
-    at.local = *local;
-  } else if (!absent(local.error())) {
-    return std::move(local).error();
+  MEDIAFS_ASSIGN(at.place, tree::place_if_there(core.local_root.get(), path));
+  if (at.place) {
+    MEDIAFS_ASSIGN(at.local, tree::stat_if_there(*at.place));
   }
   MEDIAFS_ASSIGN(const auto shared, core.on_share(path, may));
   at.share = shared.has_value();
-  MEDIAFS_ASSIGN(const auto row, core.b.catalogue->find(path));
-  at.row = row.has_value();
+  if (ask == Ask::all || at.nowhere()) {
+    MEDIAFS_ASSIGN(at.row, core.b.catalogue->find(path));
+  }
   return at;
+}
+
+bool is_directory(const Standing& at) {
+  return at.local ? S_ISDIR(at.local->st_mode) : at.row && at.row->kind == tier::NodeKind::directory;
 }
 
 Status none_has(const std::string& path) {
@@ -46,14 +50,15 @@ void take_back(Core& core, const std::string& path, const struct stat& st) {
   if (!adopted) log::error("can't catalogue again", adopted.error(), {{"path", printable(path)}});
 }
 
-// Catalogue first: were it the disk, a crash in between would leave a file that its vault copy brings back.
+// Catalogue first: were it the disk, a crash in between would leave a file that its vault copy brings back. Whether it
+// has a row is the catalogue's to find out, later.
 Status remove_file(Core& core, const std::string& path, const Standing& at, const May& may) {
-  if (at.row) MEDIAFS_TRY(core.b.catalogue->remove(path, core.b.visible(path)));
+  MEDIAFS_TRY(core.b.catalogue->remove_later(path, core.b.visible(path)));
   crash_point("unlink.before_disk");
   if (at.local) {
-    auto gone = tree::unlink(core.local_root.get(), path);
+    auto gone = tree::unlink(*at.place);
     if (!gone && gone.error().code != ErrorCode::not_found) {
-      if (at.row) take_back(core, path, *at.local);
+      take_back(core, path, *at.local);
       return gone;
     }
     if (core.b.space != nullptr && at.local->st_nlink == 1) core.b.space->freed();
@@ -67,8 +72,8 @@ Status remove_file(Core& core, const std::string& path, const Standing& at, cons
 
 Status rmdir_path(Core& core, const std::string& path, const May& may) {
   if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
-  MEDIAFS_ASSIGN(const Standing at, standing(core, path, may));
-  if (!at.local && !at.share && !at.row) return none_has(path);
+  MEDIAFS_ASSIGN(const Standing at, standing(core, path, Ask::all, may));
+  if (at.nowhere()) return none_has(path);
   MEDIAFS_ASSIGN(const auto items, core.list(path, may));
   if (!items.empty()) return errno_error(ENOTEMPTY, "rmdir " + printable(path));
   if (at.share) {
@@ -93,11 +98,12 @@ void op_unlink(Core& core, StatusReply reply, NodeId parent, std::string name) {
     MEDIAFS_ASSIGN(const auto claimed, core.claim_names({{parent, name}}, may));
     const std::string& path = claimed.paths.front();
     if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
-    MEDIAFS_ASSIGN(const Standing at, standing(core, path, may));
-    if (!at.local && !at.share && !at.row) return none_has(path);
+    MEDIAFS_ASSIGN(const Standing at, standing(core, path, Ask::first, may));
+    if (at.nowhere()) return none_has(path);
+    if (is_directory(at)) return errno_error(EISDIR, "unlink " + printable(path));
     MEDIAFS_TRY(remove_file(core, path, at, may));
     core.nodes.remove_name(parent, name, !at.local || at.local->st_nlink <= 1);
-    remove_sidecars(core, {path, at.share}, may);
+    remove_sidecars(core, {path, at.place ? &*at.place : nullptr, at.share}, may);
     return {};
   };
   core.serve(std::move(reply), std::move(body), [](StatusReply& r) { r.ok(); });

@@ -3,6 +3,7 @@
 #include <linux/fs.h>
 #include <stdio.h>
 
+#include <algorithm>
 #include <array>
 
 #include "common/log.h"
@@ -15,6 +16,11 @@ constexpr std::array<std::string_view, 3> kAlgorithms{"sha1", "sha256", "xxh128"
 
 bool absent(const Error& e) {
   return e.code == ErrorCode::not_found || e.code == ErrorCode::not_directory;
+}
+
+// On the local branch.
+bool stands(const SidecarsOf& of, std::string_view algorithm) {
+  return of.place != nullptr && tree::is_file(*of.place, sidecar_path(base_name(of.path), algorithm));
 }
 
 void note(const Status& done, const std::string& path) {
@@ -45,6 +51,7 @@ void rename_nodes(Core& core, const std::string& from, const std::string& to) {
 }
 
 bool has_row(Core& core, const std::string& path) {
+  if (!core.b.catalogue->may_have_sidecar(path)) return false;
   auto row = core.b.catalogue->find(path);
   return row && row->has_value();
 }
@@ -75,7 +82,7 @@ Status rename_on_share(Core& core, const std::string& from, const std::string& t
 
 void remove_one(Core& core, const std::string& path, bool share, const May& may) {
   const int root = core.local_root.get();
-  if (has_row(core, path)) note(core.b.catalogue->remove(path, false), path);
+  if (has_row(core, path)) note(core.b.catalogue->remove_later(path, false), path);
   auto gone = remove_in(root, path);
   note(gone, path);
   if (share && core.share_usable()) {
@@ -123,12 +130,21 @@ void exchange_one(Core& core, const std::string& one, const std::string& other, 
 
 }  // namespace
 
-void rename_sidecars(Core& core, const SidecarsOf& from, const std::string& to, bool replaced,
+bool has_sidecar(const tree::Place& place, const std::string& path) {
+  if (is_sidecar(path)) return false;
+  return std::any_of(kAlgorithms.begin(), kAlgorithms.end(), [&](std::string_view algorithm) {
+    return stands({path, &place}, algorithm);
+  });
+}
+
+void rename_sidecars(Core& core, const SidecarsOf& from, const SidecarsOf& to, bool replaced,
                      const May& may) {
-  if (is_sidecar(from.path) || is_sidecar(to)) return;
+  if (is_sidecar(from.path) || is_sidecar(to.path)) return;
   for (const std::string_view algorithm : kAlgorithms) {
-    rename_one(core, sidecar_path(from.path, algorithm), sidecar_path(to, algorithm), from.share, replaced,
-               may);
+    const std::string sidecar = sidecar_path(from.path, algorithm);
+    const bool on_disk = stands(from, algorithm) || (replaced && stands(to, algorithm));
+    if (!on_disk && !from.share && !core.b.catalogue->may_have_sidecar(sidecar)) continue;
+    rename_one(core, sidecar, sidecar_path(to.path, algorithm), from.share, replaced, may);
   }
 }
 
@@ -143,6 +159,7 @@ void remove_sidecars(Core& core, const SidecarsOf& of, const May& may) {
   if (is_sidecar(of.path)) return;
   for (const std::string_view algorithm : kAlgorithms) {
     const std::string sidecar = sidecar_path(of.path, algorithm);
+    if (!stands(of, algorithm) && !of.share && !core.b.catalogue->may_have_sidecar(sidecar)) continue;
     if (check_path(sidecar)) remove_one(core, sidecar, of.share, may);
   }
 }

@@ -92,6 +92,40 @@ Result<Place> place(int root, const std::string& path) {
   return at;
 }
 
+Result<std::optional<Place>> place_if_there(int root, const std::string& path) {
+  auto at = place(root, path);
+  if (at) return std::optional<Place>(std::move(*at));
+  const ErrorCode code = at.err().code;
+  if (code == ErrorCode::not_found || code == ErrorCode::not_directory) return std::optional<Place>{};
+  return std::move(at).error();
+}
+
+Place beside(const Place& at, std::string_view name) {
+  return Place{Fd(), at.dir, std::string(name)};
+}
+
+Result<std::optional<struct stat>> stat_if_there(const Place& at) {
+  struct stat st {};
+  if (fstatat(at.dir, at.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0) return std::optional<struct stat>(st);
+  if (errno == ENOENT || errno == ENOTDIR) return std::optional<struct stat>{};
+  return failed(errno, "stat", at.name);
+}
+
+bool is_file(const Place& at, const std::string& name) {
+  struct stat st {};
+  return fstatat(at.dir, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode);
+}
+
+Status unlink(const Place& at) {
+  if (unlinkat(at.dir, at.name.c_str(), 0) == 0) return {};
+  return failed(errno, "unlink", at.name);
+}
+
+Status rename(const Place& from, const Place& to, unsigned flags) {
+  if (renameat2(from.dir, from.name.c_str(), to.dir, to.name.c_str(), flags) == 0) return {};
+  return failed(errno, "rename", from.name);
+}
+
 Result<struct stat> stat(int root, const std::string& path) {
   struct stat st {};
   if (path.empty()) {

@@ -41,6 +41,14 @@ struct Place {
   std::string name;
 };
 Result<Place> place(int root, const std::string& path);  // REQUIRES: path is not ""
+// Unset: the directory is not there.
+Result<std::optional<Place>> place_if_there(int root, const std::string& path);
+Place beside(const Place& at, std::string_view name);  // another name in the same directory; borrows `at`
+// What several questions about one place, or changes of it, need: the way to it is walked once.
+Result<std::optional<struct stat>> stat_if_there(const Place& at);
+bool is_file(const Place& at, const std::string& name);  // a regular file stands beside it
+Status unlink(const Place& at);
+Status rename(const Place& from, const Place& to, unsigned flags);
 
 Result<struct stat> stat(int root, const std::string& path);
 Result<Fd> open_node(int root, const std::string& path);  // O_PATH, of anything, a symbolic link itself too

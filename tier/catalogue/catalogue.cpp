@@ -13,7 +13,7 @@ namespace mediafs::tier {
 
 namespace {
 
-Result<std::unique_ptr<sql::Connection>> open_writer(const Catalogue::Options& options) {
+Result<std::unique_ptr<sql::Connection>> open_database(const Catalogue::Options& options) {
   MEDIAFS_ASSIGN(auto db, sql::Connection::open(options.path, sql::Connection::Mode::read_write_create));
   MEDIAFS_TRY(rows::check_schema(*db, false));
   MEDIAFS_TRY(
@@ -32,6 +32,18 @@ Status Catalogue::Impl::write(const Writer::Work& work, bool durable) {
   return writer->run(work, durable);
 }
 
+Status Catalogue::Impl::open_writer() {
+  MEDIAFS_ASSIGN(auto db, open_database(options));
+  MEDIAFS_TRY(sidecars.read(*db));
+  MEDIAFS_ASSIGN(writer, Writer::open(std::move(db), {options, promised, sidecars}));
+  readers.follow(writer.get());
+  return {};
+}
+
+Later::Touch Catalogue::Impl::pending(std::string_view path) const {
+  return writer ? writer->pending().look(path) : Later::Touch::none;
+}
+
 Result<Node> Catalogue::Impl::file(rows::Tx& tx, std::int64_t id) {
   MEDIAFS_ASSIGN(auto node, rows::load(tx.db, id));
   if (!node || node->kind != NodeKind::file) return rows::gone(id);
@@ -44,21 +56,13 @@ Catalogue::~Catalogue() = default;
 Result<std::unique_ptr<Catalogue>> Catalogue::open(Options options) {
   auto impl = std::make_unique<Impl>(std::move(options));
   const Options& o = impl->options;
-  std::int64_t version = 0;
-  std::unique_ptr<sql::Connection> db;
   if (!o.read_only) {
-    auto opened = open_writer(o);
-    if (!opened) return rows::explain_open(opened.err(), o.path);
-    db = std::move(*opened);
-    const auto newest = rows::newest_version(*db);
-    if (!newest) return rows::explain_open(newest.err(), o.path);
-    version = *newest;
+    if (const Status opened = impl->open_writer(); !opened) return rows::explain_open(opened.err(), o.path);
   }
   auto reader = impl->readers.connect();
   if (!reader) return rows::explain_open(reader.err(), o.path);
   if (const Status known = rows::check_schema(**reader, true); !known)
     return rows::explain_open(known.err(), o.path);
-  if (db) impl->writer = std::make_unique<Writer>(std::move(db), o, version, impl->promised);
   impl->jobs = make_jobs(impl->readers, impl->writer.get(), o);
   return std::unique_ptr<Catalogue>(new Catalogue(std::move(impl)));  // NOLINT: private constructor
 }
@@ -87,7 +91,8 @@ Status Catalogue::check() {
 }
 
 Result<std::uint64_t> Catalogue::new_inode(std::uint64_t device, std::uint64_t inode) {
-  MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
+  // Without what is pending: a row that is about to go keeps its number from others for a moment longer.
+  MEDIAFS_ASSIGN(auto lease, impl_->readers.now());
   Fingerprint print;
   print.device = device;
   print.inode = inode;
@@ -101,6 +106,7 @@ Result<std::uint64_t> Catalogue::new_inode(std::uint64_t device, std::uint64_t i
 Status Catalogue::backup_to(const std::string& file) {
   const std::string temp = file + ".part";
   if (::unlink(temp.c_str()) != 0 && errno != ENOENT) return errno_error(errno, "unlink " + printable(temp));
+  if (impl_->writer) MEDIAFS_TRY(impl_->writer->flush_pending());
   MEDIAFS_ASSIGN(auto db, impl_->readers.connect());
   {
     MEDIAFS_TRY(db->execute("PRAGMA query_only=0"));

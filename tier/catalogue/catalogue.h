@@ -1,8 +1,9 @@
 // The catalogue: which files exist, which copies of them are proven, what was deleted, what is to be done,
 // and the library's changes. One SQLite database (WAL) with one writer thread that commits in groups.
 // Threads:    safe from any thread. Writers block until their group is committed; readers use connections of
-//             their own.
-// Owns:       the database, its writer thread and its readers.
+//             their own. What rename_later() and remove_later() have taken comes before every other call's read and
+//             write; a reader waits for it only where it has to do with what is read.
+// Owns:       the database, its journal (later.h), its writer thread and its readers.
 // Shapes:     a file has a generation, which grows with every new content; a copy carries the generation that
 //             it holds. Dirty = no vault copy of the newest generation. Rows form a tree (parent, name), so a
 //             directory's rename is one row. Paths: common/path.h.
@@ -10,7 +11,10 @@
 // Errors:     corrupt, no_space, io; not_found, exists, not_empty, changed (a generation or fingerprint that
 //             is no longer the row's) where the call says so.
 // Crash:      every call is one transaction; a fact and the jobs that follow from it commit together.
-//             Survives kill -9 whole; calls marked durable survive a power cut too when they return.
+//             Survives kill -9 whole; calls marked durable survive a power cut too when they return, with all that was
+//             answered before. A catalogue that was opened for reading only lacks what the journal holds: up to about
+//             20 ms beside a daemon (longer while it has thousands of renames to catch up with), and without one what
+//             a killed daemon left there, until the next start.
 // Invariants: (1) the data version grows by one with each row of the changelog, in the same transaction. (2)
 //             a job is removed only by done() or drop(). (3) no transaction spans file or network I/O.
 #pragma once
@@ -167,7 +171,7 @@ class Catalogue {
  public:
   struct Options {
     std::string path;        // the database file; its directory exists
-    bool read_only = false;  // for commands that read without a daemon
+    bool read_only = false;  // for commands that read without a daemon, or beside one
     bool has_vault = true;   // whether checksum's outcome calls for an upload
     Clock* clock = &Clock::system();
     std::vector<std::string> hooks = {};                       // the event of each configured hook, in order
@@ -187,6 +191,8 @@ class Catalogue {
   Result<std::vector<DirEntry>> list(std::string_view dir);  // empty if dir is unknown
   // Files below `dir` in path order, in pages: paths > `after`. For reconcile, verify, status.
   Result<std::vector<Node>> walk(std::string_view dir, std::string_view after, std::size_t limit);
+  // False: no row has this sidecar's name. From memory; true may be wrong.
+  bool may_have_sidecar(std::string_view path) const;
   Result<bool> is_tombstoned(std::string_view key);
   Result<Totals> totals();
   // Files that may be evicted (in_vault, local, not pinned), least recently opened first, then oldest.
@@ -233,6 +239,10 @@ class Catalogue {
     std::optional<Replacing> replacing = {};
   };
   Status rename(const RenameRequest& request);
+  // The same, of what the disk has done already, so that nobody asks for its outcome: one write(2) into the journal, the
+  // transaction a few ms later. What would fail there is logged. A directory, and what the journal has no room for, is
+  // renamed at once.
+  Status rename_later(const RenameRequest& request);
   // Two catalogued paths have taken each other's names, with everything below: two renames. The stats are those of the
   // local files that stand at the names now.
   struct ExchangeRequest {
@@ -250,6 +260,7 @@ class Catalogue {
   // unlink or rmdir: the row goes; a vault object gets a tombstone and a forget job. Success if it is not
   // catalogued. not_empty: a directory that has visible children in the catalogue.
   Status remove(std::string_view path, bool visible);
+  Status remove_later(std::string_view path, bool visible);  // likewise. REQUIRES: it is no directory
   // mkdir of a directory that only the vault branch shows needs nothing; chmod, chown, utimens of a
   // vault-only file:
   struct Attributes {
@@ -308,7 +319,7 @@ class Catalogue {
   Status set_setting(std::string_view name, std::string_view value);
 
   Jobs& jobs();
-  Status sync();   // all that was committed before survives a power cut
+  Status sync();   // all that was answered before survives a power cut
   Status check();  // PRAGMA quick_check
   Status backup_to(const std::string& file);
 

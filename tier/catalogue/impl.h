@@ -27,7 +27,10 @@ class Readers {
     std::unique_ptr<sql::Connection> db_;
   };
 
+  // A snapshot that has everything which was answered before; now(): what the database has, without a wait.
   Result<Lease> lease() EXCLUDES(mutex_);
+  Result<Lease> now() EXCLUDES(mutex_);
+  void follow(Writer* writer) { writer_ = writer; }
   // A connection outside any transaction, for what must not run in one.
   Result<std::unique_ptr<sql::Connection>> connect() const;
 
@@ -35,6 +38,7 @@ class Readers {
   Result<std::unique_ptr<sql::Connection>> take() EXCLUDES(mutex_);
   void give_back(std::unique_ptr<sql::Connection> db, bool usable) EXCLUDES(mutex_);
   std::string path_;
+  Writer* writer_ = nullptr;  // whose pending records come first; set before anybody reads
   Mutex mutex_;
   CondVar given_back_;
   std::size_t open_ GUARDED_BY(mutex_) = 0;
@@ -44,11 +48,14 @@ class Readers {
 struct Catalogue::Impl {
   explicit Impl(Options o) : options(std::move(o)), readers(options.path) {}
   Status write(const Writer::Work& work, bool durable = false);
+  Status open_writer();
+  Later::Touch pending(std::string_view path) const;  // what is pending and has to do with this name
   // The row as the writer sees it, or not_found.
   static Result<Node> file(rows::Tx& tx, std::int64_t id);
 
   Options options;
   rows::PromisedInodes promised;
+  rows::SidecarNames sidecars;
   Readers readers;
   std::unique_ptr<Writer> writer;  // unset when read-only
   std::unique_ptr<Jobs> jobs;

@@ -3,6 +3,7 @@
 // Errors:     those of common/sqlite.h and of the public call.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -43,6 +44,19 @@ class PromisedInodes {
   std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint64_t> shown_ GUARDED_BY(mutex_);
 };
 
+// The names of sidecars that some row may have: only a listing of the vault makes such rows. Names are remembered, by
+// their hash, and never forgotten while this lives: who is told `may have` looks.
+class SidecarNames {
+ public:
+  Status read(sql::Connection& db);          // what the database has
+  void add(std::string_view path) noexcept;  // does nothing for the name of anything else
+  bool may_have(std::string_view path) const noexcept;
+
+ private:
+  static constexpr std::size_t kBits = 1 << 20;
+  std::vector<std::atomic<std::uint64_t>> words_ = std::vector<std::atomic<std::uint64_t>>(kBits / 64);
+};
+
 struct Tx {
   sql::Connection& db;
   WallNs now_ns = 0;
@@ -52,6 +66,7 @@ struct Tx {
   bool queue_moved = false;                         // to be told to on_queue
   std::int64_t version = 0;                         // the newest that this transaction made; 0: none
   const std::vector<std::string>* hooks = nullptr;  // the event of each configured hook
+  SidecarNames* sidecars = nullptr;
 };
 
 // --- schema.cpp
@@ -106,6 +121,8 @@ Status insert_file(Tx& tx, std::string_view path, const struct stat& st, ChangeK
 // The file's life is over: the row goes; what it has, or may be about to have, in the vault is forgotten.
 Status end_file(Tx& tx, const Node& node);
 Status move_row(Tx& tx, const Node& node, const std::string& to);
+// What the journal says was done (later.h). An unset `to`: a removal.
+Status apply_later(Tx& tx, const Catalogue::RenameRequest& request);
 
 // --- replacing.cpp
 Status note_replacing(Tx& tx, const Replacing& replacing);

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "common/log.h"
 #include "common/path.h"
 #include "tier/catalogue/impl.h"
 
@@ -146,7 +147,10 @@ Result<std::vector<Change>> read_changes(sql::Connection& db, std::int64_t since
 
 Result<std::optional<Node>> Catalogue::find(std::string_view path) {
   MEDIAFS_TRY(check_path(path));
-  MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
+  // What comes between this look and the snapshot is another caller's, at the same time: either order will do.
+  const Later::Touch touch = impl_->pending(path);
+  if (touch == Later::Touch::gone) return std::optional<Node>{};
+  MEDIAFS_ASSIGN(auto lease, touch == Later::Touch::none ? impl_->readers.now() : impl_->readers.lease());
   return rows::load(lease.db(), path);
 }
 
@@ -164,7 +168,8 @@ Result<std::optional<Node>> Catalogue::find_inode(std::uint64_t device, std::uin
 Result<std::vector<DirEntry>> Catalogue::list(std::string_view dir) {
   MEDIAFS_TRY(check_path(dir));
   std::vector<DirEntry> entries;
-  MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
+  const bool touched = impl_->writer && impl_->writer->pending().lists(dir);
+  MEDIAFS_ASSIGN(auto lease, touched ? impl_->readers.lease() : impl_->readers.now());
   MEDIAFS_ASSIGN(const std::int64_t id, rows::resolve(lease.db(), dir));
   if (id == 0) return entries;
   MEDIAFS_ASSIGN(auto query,
@@ -232,8 +237,16 @@ Result<std::vector<Node>> Catalogue::evictable(std::size_t limit, EvictCursor* c
   }
 }
 
+bool Catalogue::may_have_sidecar(std::string_view path) const {
+  return !impl_->writer || impl_->sidecars.may_have(path);
+}
+
 std::int64_t Catalogue::version() {
-  if (impl_->writer) return impl_->writer->version();
+  if (impl_->writer) {
+    if (const Status flushed = impl_->writer->flush_pending(); !flushed)
+      log::warning("the data version may lag behind", flushed.err());
+    return impl_->writer->version();
+  }
   auto lease = impl_->readers.lease();
   if (!lease) return 0;
   return rows::newest_version(lease->db()).value_or(0);

@@ -49,6 +49,11 @@ void Readers::give_back(std::unique_ptr<sql::Connection> db, bool usable) {
 }
 
 Result<Readers::Lease> Readers::lease() {
+  if (writer_ != nullptr) MEDIAFS_TRY(writer_->flush_pending());
+  return now();
+}
+
+Result<Readers::Lease> Readers::now() {
   MEDIAFS_ASSIGN(auto db, take());
   if (const Status begun = db->execute("BEGIN"); !begun) {
     give_back(nullptr, false);

@@ -137,6 +137,7 @@ Status follow_row(Tx& tx, const Node& node, const std::string& to) {
 
 Status place_row(Tx& tx, std::int64_t id, const std::string& to) {
   MEDIAFS_ASSIGN(const std::int64_t parent, ensure_directory(tx, parent_path(to)));
+  if (tx.sidecars != nullptr) tx.sidecars->add(to);
   MEDIAFS_ASSIGN(auto update, tx.db.prepare("UPDATE node SET parent = ?2, name = ?3 WHERE id = ?1"));
   return update.bind(1, id).bind(2, parent).bind_bytes(3, base_name(to)).run();
 }
@@ -181,6 +182,24 @@ Status restore_file(Tx& tx, const Node& node) {
   return {};
 }
 
+Status remove_row(Tx& tx, std::string_view path, bool visible) {
+  MEDIAFS_ASSIGN(const auto node, load(tx.db, path));
+  if (!node) return {};
+  if (node->kind == NodeKind::directory) {
+    MEDIAFS_ASSIGN(const bool children, has_children(tx.db, node->id));
+    if (children) return make_error(ErrorCode::not_empty, printable(path), "the directory is not empty");
+    return delete_node(tx, node->id);
+  }
+  MEDIAFS_TRY(end_file(tx, *node));
+  return visible ? add_change(tx, ChangeKind::deleted, path) : Status{};
+}
+
+Status check_removal(std::string_view path) {
+  MEDIAFS_TRY(check_path(path));
+  return path.empty() ? Status{make_error(ErrorCode::invalid, "remove", "the tree's root can't be removed")}
+                      : Status{};
+}
+
 Status check_rename(const Catalogue::RenameRequest& request) {
   MEDIAFS_TRY(check_path(request.from));
   MEDIAFS_TRY(check_path(request.to));
@@ -213,6 +232,10 @@ Status move_row(Tx& tx, const Node& node, const std::string& to) {
   return refresh_pin(tx, node);
 }
 
+Status apply_later(Tx& tx, const Catalogue::RenameRequest& request) {
+  return request.to.empty() ? remove_row(tx, request.from, request.from_visible) : rename_any(tx, request);
+}
+
 }  // namespace rows
 
 Status Catalogue::rename(const RenameRequest& request) {
@@ -224,6 +247,15 @@ Status Catalogue::rename(const RenameRequest& request) {
         return request.replacing ? rows::note_replacing(tx, *request.replacing) : Status{};
       },
       request.replacing.has_value());
+}
+
+// Nothing can refuse it: the disk has done it already.
+Status Catalogue::rename_later(const RenameRequest& request) {
+  MEDIAFS_TRY(rows::check_rename(request));
+  if (request.from == request.to) return {};
+  impl_->sidecars.add(request.to);
+  const bool plain = request.st && S_ISREG(request.st->st_mode) && !request.replacing && impl_->writer;
+  return plain && impl_->writer->later(request) ? Status{} : rename(request);
 }
 
 Status Catalogue::call_off(const RenameRequest& request, const std::optional<Node>& target) {
@@ -265,19 +297,14 @@ Status Catalogue::exchange(const ExchangeRequest& request) {
 }
 
 Status Catalogue::remove(std::string_view path, bool visible) {
-  MEDIAFS_TRY(check_path(path));
-  if (path.empty()) return make_error(ErrorCode::invalid, "remove", "the tree's root can't be removed");
-  return impl_->write([&](rows::Tx& tx) -> Status {
-    MEDIAFS_ASSIGN(const auto node, rows::load(tx.db, path));
-    if (!node) return {};
-    if (node->kind == NodeKind::directory) {
-      MEDIAFS_ASSIGN(const bool children, rows::has_children(tx.db, node->id));
-      if (children) return make_error(ErrorCode::not_empty, printable(path), "the directory is not empty");
-      return rows::delete_node(tx, node->id);
-    }
-    MEDIAFS_TRY(rows::end_file(tx, *node));
-    return visible ? rows::add_change(tx, ChangeKind::deleted, path) : Status{};
-  });
+  MEDIAFS_TRY(rows::check_removal(path));
+  return impl_->write([&](rows::Tx& tx) { return rows::remove_row(tx, path, visible); });
+}
+
+Status Catalogue::remove_later(std::string_view path, bool visible) {
+  MEDIAFS_TRY(rows::check_removal(path));
+  const bool taken = impl_->writer && impl_->writer->later({std::string(path), {}, {}, visible, visible});
+  return taken ? Status{} : remove(path, visible);
 }
 
 }  // namespace mediafs::tier

@@ -88,12 +88,12 @@ Status replace_listing(sql::Connection& db, std::string_view dir, const std::vec
 }  // namespace
 
 Result<std::vector<ShareEntry>> Catalogue::share_entries(std::string_view dir) {
-  MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
+  MEDIAFS_ASSIGN(auto lease, impl_->readers.now());
   return entries_of(lease.db(), dir);
 }
 
 Result<std::optional<ShareEntry>> Catalogue::share_entry(std::string_view path) {
-  MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
+  MEDIAFS_ASSIGN(auto lease, impl_->readers.now());
   MEDIAFS_ASSIGN(auto query, lease.db().prepare("SELECT mode, uid, gid, size, mtime, inode FROM share_entry "
                                                 "WHERE dir = ? AND name = ?"));
   query.bind_bytes(1, parent_path(path)).bind_bytes(2, base_name(path));
@@ -106,7 +106,7 @@ Status Catalogue::remember_share(std::string_view dir, std::vector<ShareEntry> e
   std::sort(entries.begin(), entries.end(),
             [](const ShareEntry& a, const ShareEntry& b) { return a.name < b.name; });
   {
-    MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
+    MEDIAFS_ASSIGN(auto lease, impl_->readers.now());
     MEDIAFS_ASSIGN(const auto had, entries_of(lease.db(), dir));
     if (had == entries) return {};
   }

@@ -185,6 +185,7 @@ Result<std::int64_t> ensure_directory(Tx& tx, std::string_view path) {
 
 Result<std::int64_t> insert_node(Tx& tx, std::string_view path, const Node& node) {
   MEDIAFS_ASSIGN(const std::int64_t parent, ensure_directory(tx, parent_path(path)));
+  if (tx.sidecars != nullptr) tx.sidecars->add(path);
   std::int64_t id = 0;
   {
     MEDIAFS_ASSIGN(

@@ -2,10 +2,14 @@
 
 #include <sqlite3.h>
 
+#include <algorithm>
+#include <charconv>
 #include <exception>
 #include <utility>
 
+#include "common/crash.h"
 #include "common/log.h"
+#include "common/path.h"
 
 namespace mediafs::tier {
 
@@ -14,16 +18,43 @@ namespace {
 constexpr std::size_t kGroupLimit = 512;
 constexpr std::size_t kOpenedLimit = 4096;
 constexpr std::chrono::seconds kOpenedDelay{5};
+constexpr std::chrono::milliseconds kPendingDelay{10};
+constexpr std::chrono::seconds kRetryDelay{1};
+constexpr std::string_view kApplied = "later.applied";  // the number of the last record that is in here
+
+Result<std::uint64_t> applied_number(sql::Connection& db) {
+  MEDIAFS_ASSIGN(const std::string text, rows::setting(db, kApplied));
+  std::uint64_t number = 0;
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return number;
+}
+
+Status execute(sql::Connection& db, std::string_view literal) {  // compiled once, unlike Connection::execute
+  MEDIAFS_ASSIGN(auto statement, db.prepare(literal));
+  return statement.run();
+}
 
 }  // namespace
 
-Writer::Writer(std::unique_ptr<sql::Connection> db, const Catalogue::Options& options, std::int64_t version,
-               const rows::PromisedInodes& promised)
-    : db_(std::move(db)), options_(options), promised_(promised), version_(version), thread_([this] {
-        loop();
-      }) {}
+Result<std::unique_ptr<Writer>> Writer::open(std::unique_ptr<sql::Connection> db, Shared shared) {
+  MEDIAFS_ASSIGN(const std::uint64_t applied, applied_number(*db));
+  MEDIAFS_ASSIGN(auto later, Later::open(db->path() + "-later", applied));
+  std::unique_ptr<Writer> writer(new Writer(std::move(db), shared, std::move(later)));  // NOLINT: private
+  if (!writer->later_->empty()) {
+    Told nobody;
+    MEDIAFS_TRY(writer->commit({}, {}, nobody));
+  }
+  MEDIAFS_ASSIGN(const std::int64_t version, rows::newest_version(*writer->db_));
+  writer->version_.store(version, std::memory_order_release);
+  writer->thread_ = std::thread([held = writer.get()] { held->loop(); });
+  return writer;
+}
+
+Writer::Writer(std::unique_ptr<sql::Connection> db, Shared shared, std::unique_ptr<Later> later)
+    : db_(std::move(db)), shared_(shared), later_(std::move(later)) {}
 
 Writer::~Writer() {
+  if (!thread_.joinable()) return;
   {
     MutexLock lock(mutex_);
     stopping_ = true;
@@ -44,6 +75,19 @@ Status Writer::run(const Work& work, bool durable) {
   return std::move(request.status);
 }
 
+Status Writer::later(const Catalogue::RenameRequest& request) {
+  MEDIAFS_ASSIGN(const bool first, later_->append(request));
+  if (!first) return {};
+  MutexLock lock(mutex_);
+  work_there_.notify_one();
+  return {};
+}
+
+Status Writer::flush_pending() {
+  if (later_->empty() || std::this_thread::get_id() == thread_.get_id()) return {};
+  return run([](rows::Tx&) { return Status{}; });
+}
+
 void Writer::opened(std::int64_t id, WallNs at_ns) {
   MutexLock lock(mutex_);
   WallNs& last = opened_[id];
@@ -61,44 +105,63 @@ Status Writer::flush_opened() {
 
 void Writer::loop() noexcept {
   for (;;) {
-    std::vector<Request*> group;
+    Group group;
     Opened opened;
-    {
-      MutexLock lock(mutex_);
-      auto patience = std::chrono::steady_clock::now() + kOpenedDelay;
-      while (queue_.empty() && !stopping_ && opened_.size() < kOpenedLimit) {
-        if (opened_.empty()) {
-          work_there_.wait(mutex_);
-          patience = std::chrono::steady_clock::now() + kOpenedDelay;
-        } else if (!work_there_.wait_until(mutex_, patience)) {
-          break;
-        }
-      }
-      if (queue_.empty() && opened_.empty() && stopping_) return;
-      while (!queue_.empty() && group.size() < kGroupLimit) {
-        group.push_back(queue_.front());
-        queue_.pop_front();
-      }
-      opened.swap(opened_);
-    }
+    if (!next(group, opened)) return;
     Told told;
     const Status committed = commit(group, opened, told);
-    if (!committed && group.empty()) log::warning("opens not recorded", committed.err());
-    if (committed && told.version > 0) version_.store(told.version, std::memory_order_release);
-    {
-      MutexLock lock(mutex_);
-      for (Request* request : group) {
-        if (!committed && request->status) request->status = committed.err();
-        request->done = true;
-        request->finished.notify_one();
-      }
+    if (!committed && group.empty()) log::warning("catalogue not written", committed.err());
+    if (committed) {
+      retry_at_.reset();
+    } else {
+      retry_at_ = std::chrono::steady_clock::now() + kRetryDelay;
     }
-    if (committed) tell(told);
+    if (committed && told.version > 0) version_.store(told.version, std::memory_order_release);
+    const bool stopping = finish(group, committed);
+    if (committed && !stopping) tell(told);
   }
 }
 
+bool Writer::next(Group& group, Opened& opened) {
+  std::optional<SteadyTime> opened_due;
+  std::optional<SteadyTime> pending_due;
+  MutexLock lock(mutex_);
+  while (queue_.empty() && !stopping_ && opened_.size() < kOpenedLimit) {
+    const SteadyTime now = std::chrono::steady_clock::now();
+    if (!opened_.empty() && !opened_due) opened_due = now + kOpenedDelay;
+    if (!later_->empty() && !pending_due)
+      pending_due = std::max(now + kPendingDelay, retry_at_.value_or(now));
+    if (!opened_due && !pending_due) {
+      work_there_.wait(mutex_);
+      continue;
+    }
+    const SteadyTime due =
+        std::min(opened_due.value_or(SteadyTime::max()), pending_due.value_or(SteadyTime::max()));
+    if (now >= due) break;
+    work_there_.wait_until(mutex_, due);
+  }
+  // What can't be written when it ends stands in the journal.
+  if (stopping_ && queue_.empty() && (retry_at_ || (opened_.empty() && later_->empty()))) return false;
+  while (!queue_.empty() && group.size() < kGroupLimit) {
+    group.push_back(queue_.front());
+    queue_.pop_front();
+  }
+  opened.swap(opened_);
+  return true;
+}
+
+bool Writer::finish(const Group& group, const Status& committed) {
+  MutexLock lock(mutex_);
+  for (Request* request : group) {
+    if (!committed && request->status) request->status = committed.err();
+    request->done = true;
+    request->finished.notify_one();
+  }
+  return stopping_;
+}
+
 // The WAL is written in order, so the fsync of a durable group covers every group before it too.
-Status Writer::commit(const std::vector<Request*>& group, const Opened& opened, Told& told) {
+Status Writer::commit(const Group& group, const Opened& opened, Told& told) {
   bool durable = false;
   for (const Request* request : group) durable = durable || request->durable;
   if (durable != full_sync_) {
@@ -106,38 +169,63 @@ Status Writer::commit(const std::vector<Request*>& group, const Opened& opened, 
     full_sync_ = durable;
   }
   MEDIAFS_TRY(db_->execute("BEGIN IMMEDIATE"));
-  Status status = run_group(group, opened, told);
+  std::uint64_t applied = 0;
+  Status status = run_group(group, opened, applied, told);
   if (status) status = db_->execute("COMMIT");
   // A full disk or an I/O error may have rolled all back already.
   if (!status && sqlite3_get_autocommit(db_->raw()) == 0) {
     if (const Status undone = db_->execute("ROLLBACK"); !undone)
       log::error("catalogue rollback", undone.err());
   }
+  if (status && applied > 0) {
+    crash_point("later.after_commit");
+    later_->done(applied);
+  }
   return status;
 }
 
-Status Writer::run_group(const std::vector<Request*>& group, const Opened& opened, Told& told) {
-  for (Request* request : group) MEDIAFS_TRY(run_one(*request, told));
+// What was answered before any of the requests were made comes first.
+Status Writer::run_group(const Group& group, const Opened& opened, std::uint64_t& applied, Told& told) {
+  MEDIAFS_TRY(run_pending(applied, told));
+  for (Request* request : group) MEDIAFS_TRY(run_one(*request->work, request->status, told));
   return write_opened(opened);
 }
 
-// An error from here is the whole group's; the request's own stands in its status.
-Status Writer::run_one(Request& request, Told& told) {
-  MEDIAFS_TRY(db_->execute("SAVEPOINT one"));
-  rows::Tx tx{*db_, options_.clock->wall_ns(), options_.has_vault, &promised_};
-  tx.hooks = &options_.hooks;
+// A record that can't be applied is left out, or it would stand in the way of all that follows. One that a full or sick
+// disk refuses waits, and everything with it.
+Status Writer::run_pending(std::uint64_t& applied, Told& told) {
+  const auto records = later_->take();
+  if (records.empty()) return {};
+  for (const LaterRecord* record : records) {
+    Status outcome;
+    const Work work = [record](rows::Tx& tx) { return rows::apply_later(tx, record->request); };
+    MEDIAFS_TRY(run_one(work, outcome, told));
+    if (outcome) continue;
+    if (classify(outcome.err().code) != ErrorClass::permanent) return outcome;
+    log::error("the catalogue missed a rename or a removal", outcome.err(),
+               {{"path", printable(record->request.from)}, {"to", printable(record->request.to)}});
+  }
+  applied = records.back()->number;
+  rows::Tx tx{*db_, shared_.options.clock->wall_ns()};
+  return rows::set_setting(tx, kApplied, std::to_string(applied));
+}
+
+Status Writer::run_one(const Work& work, Status& outcome, Told& told) {
+  MEDIAFS_TRY(execute(*db_, "SAVEPOINT one"));
+  rows::Tx tx{*db_, shared_.options.clock->wall_ns(), shared_.options.has_vault, &shared_.promised};
+  tx.hooks = &shared_.options.hooks;
+  tx.sidecars = &shared_.sidecars;
   try {
-    request.status = (*request.work)(tx);
+    outcome = work(tx);
   } catch (const std::exception& e) {
-    request.status = make_error(ErrorCode::internal, "catalogue", e.what());
+    outcome = make_error(ErrorCode::internal, "catalogue", e.what());
   }
   if (sqlite3_get_autocommit(db_->raw()) != 0) {
-    return request.status ? Status{make_error(ErrorCode::io, "database " + db_->path(), "rolled back")}
-                          : request.status;
+    return outcome ? Status{make_error(ErrorCode::io, "database " + db_->path(), "rolled back")} : outcome;
   }
-  if (!request.status) MEDIAFS_TRY(db_->execute("ROLLBACK TO one"));
-  MEDIAFS_TRY(db_->execute("RELEASE one"));
-  if (request.status) {
+  if (!outcome) MEDIAFS_TRY(execute(*db_, "ROLLBACK TO one"));
+  MEDIAFS_TRY(execute(*db_, "RELEASE one"));
+  if (outcome) {
     told.queue_moved = told.queue_moved || tx.queue_moved || !tx.stages.empty();
     told.stages.merge(tx.stages);
     if (tx.version > 0) told.version = tx.version;
@@ -157,10 +245,10 @@ Status Writer::write_opened(const Opened& opened) {
 
 void Writer::tell(const Told& told) noexcept {
   try {
-    if (options_.on_change && told.version > 0) options_.on_change(told.version);
-    if (options_.on_queue && told.queue_moved) options_.on_queue();
-    if (!options_.on_job) return;
-    for (const std::string& stage : told.stages) options_.on_job(stage);
+    if (shared_.options.on_change && told.version > 0) shared_.options.on_change(told.version);
+    if (shared_.options.on_queue && told.queue_moved) shared_.options.on_queue();
+    if (!shared_.options.on_job) return;
+    for (const std::string& stage : told.stages) shared_.options.on_job(stage);
   } catch (const std::exception& e) {
     log::error("catalogue listener failed", {{"cause", e.what()}});
   }

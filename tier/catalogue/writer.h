@@ -1,7 +1,9 @@
 // The one writer: closures from any thread run on its thread, many to a transaction, each under a savepoint of its own
-// so that one which fails takes nothing else with it.
+// so that one which fails takes nothing else with it. What the journal holds comes before the closures of each group,
+// or alone when it has waited for kLaterDelay.
 // Threads:    safe from any thread but its own (on_job and on_change must not write: they get `internal`).
-// Crash:      run() returns after the commit. Durable work makes its whole group's commit reach the disk.
+// Crash:      run() returns after the commit; later() when the journal has the record. Durable work makes its whole
+//             group's commit reach the disk, with all that was answered before.
 #pragma once
 
 #include <atomic>
@@ -10,19 +12,29 @@
 #include <unordered_map>
 
 #include "tier/catalogue/internal.h"
+#include "tier/catalogue/later.h"
 
 namespace mediafs::tier {
 
 class Writer {
  public:
   using Work = std::function<Status(rows::Tx&)>;
-  Writer(std::unique_ptr<sql::Connection> db, const Catalogue::Options& options, std::int64_t version,
-         const rows::PromisedInodes& promised);
-  ~Writer();
+  struct Shared {  // outlives the writer
+    const Catalogue::Options& options;
+    const rows::PromisedInodes& promised;
+    rows::SidecarNames& sidecars;
+  };
+  // What a killed process left in the journal is committed when this returns. Nobody is told of it.
+  static Result<std::unique_ptr<Writer>> open(std::unique_ptr<sql::Connection> db, Shared shared);
+  ~Writer();  // with nothing pending
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
 
   Status run(const Work& work, bool durable = false) EXCLUDES(mutex_);
+  // Into the journal. An error: it was not taken (it is full, or the disk is), which run() answers for.
+  Status later(const Catalogue::RenameRequest& request) EXCLUDES(mutex_);
+  const Later& pending() const { return *later_; }
+  Status flush_pending() EXCLUDES(mutex_);  // does nothing on the writer's own thread
   void opened(std::int64_t id, WallNs at_ns) EXCLUDES(mutex_);
   Status flush_opened() EXCLUDES(mutex_);
   std::int64_t version() const { return version_.load(std::memory_order_acquire); }
@@ -42,18 +54,27 @@ class Writer {
     std::int64_t version = 0;
   };
 
+  using Group = std::vector<Request*>;
+
+  Writer(std::unique_ptr<sql::Connection> db, Shared shared, std::unique_ptr<Later> later);
   void loop() noexcept EXCLUDES(mutex_);
-  Status commit(const std::vector<Request*>& group, const Opened& opened, Told& told);
-  Status run_group(const std::vector<Request*>& group, const Opened& opened, Told& told);
-  Status run_one(Request& request, Told& told);
+  // False: the end. Waits for work, for what was opened and for what is pending, each as long as it may wait.
+  bool next(Group& group, Opened& opened) EXCLUDES(mutex_);
+  bool finish(const Group& group, const Status& committed) EXCLUDES(mutex_);  // whether it is to end
+  Status commit(const Group& group, const Opened& opened, Told& told);
+  Status run_group(const Group& group, const Opened& opened, std::uint64_t& applied, Told& told);
+  Status run_pending(std::uint64_t& applied, Told& told);
+  // The outcome is the work's own; an error from here is the whole group's.
+  Status run_one(const Work& work, Status& outcome, Told& told);
   Status write_opened(const Opened& opened);
   void tell(const Told& told) noexcept;
 
   std::unique_ptr<sql::Connection> db_;  // the writer thread's own
-  const Catalogue::Options& options_;
-  const rows::PromisedInodes& promised_;
+  const Shared shared_;
+  const std::unique_ptr<Later> later_;
   bool full_sync_ = false;
-  std::atomic<std::int64_t> version_;
+  std::optional<SteadyTime> retry_at_ = {};  // the last group could not be committed
+  std::atomic<std::int64_t> version_{0};
   Mutex mutex_;
   CondVar work_there_;
   std::deque<Request*> queue_ GUARDED_BY(mutex_);
