@@ -240,7 +240,7 @@ Result<Adopted> Catalogue::adopt(const AdoptRequest& request,
   if (!S_ISREG(request.st.st_mode) && !S_ISDIR(request.st.st_mode)) return Adopted::unchanged;
   rows::Seen seen;
   {
-    MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
+    MEDIAFS_ASSIGN(auto lease, impl_->readers.at_once());
     MEDIAFS_ASSIGN(seen, rows::look(lease.db(), request));
   }
   if (seen.known) return Adopted::unchanged;

@@ -106,7 +106,7 @@ Result<std::uint64_t> Catalogue::new_inode(std::uint64_t device, std::uint64_t i
 Status Catalogue::backup_to(const std::string& file) {
   const std::string temp = file + ".part";
   if (::unlink(temp.c_str()) != 0 && errno != ENOENT) return errno_error(errno, "unlink " + printable(temp));
-  if (impl_->writer) MEDIAFS_TRY(impl_->writer->flush_pending());
+  if (impl_->writer) MEDIAFS_TRY(impl_->writer->flush_pending(Writer::Haste::at_once));
   MEDIAFS_ASSIGN(auto db, impl_->readers.connect());
   {
     MEDIAFS_TRY(db->execute("PRAGMA query_only=0"));

@@ -27,8 +27,9 @@ class Readers {
     std::unique_ptr<sql::Connection> db_;
   };
 
-  // A snapshot that has everything which was answered before; now(): what the database has, without a wait.
-  Result<Lease> lease() EXCLUDES(mutex_);
+  // A snapshot that has everything which was answered before. now(): what the database has, without a wait.
+  Result<Lease> lease(Writer::Haste haste = Writer::Haste::patient) EXCLUDES(mutex_);
+  Result<Lease> at_once() EXCLUDES(mutex_) { return lease(Writer::Haste::at_once); }
   Result<Lease> now() EXCLUDES(mutex_);
   void follow(Writer* writer) { writer_ = writer; }
   // A connection outside any transaction, for what must not run in one.

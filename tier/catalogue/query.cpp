@@ -150,7 +150,7 @@ Result<std::optional<Node>> Catalogue::find(std::string_view path) {
   // What comes between this look and the snapshot is another caller's, at the same time: either order will do.
   const Later::Touch touch = impl_->pending(path);
   if (touch == Later::Touch::gone) return std::optional<Node>{};
-  MEDIAFS_ASSIGN(auto lease, touch == Later::Touch::none ? impl_->readers.now() : impl_->readers.lease());
+  MEDIAFS_ASSIGN(auto lease, touch == Later::Touch::none ? impl_->readers.now() : impl_->readers.at_once());
   return rows::load(lease.db(), path);
 }
 
@@ -169,7 +169,7 @@ Result<std::vector<DirEntry>> Catalogue::list(std::string_view dir) {
   MEDIAFS_TRY(check_path(dir));
   std::vector<DirEntry> entries;
   const bool touched = impl_->writer && impl_->writer->pending().lists(dir);
-  MEDIAFS_ASSIGN(auto lease, touched ? impl_->readers.lease() : impl_->readers.now());
+  MEDIAFS_ASSIGN(auto lease, touched ? impl_->readers.at_once() : impl_->readers.now());
   MEDIAFS_ASSIGN(const std::int64_t id, rows::resolve(lease.db(), dir));
   if (id == 0) return entries;
   MEDIAFS_ASSIGN(auto query,
@@ -243,7 +243,7 @@ bool Catalogue::may_have_sidecar(std::string_view path) const {
 
 std::int64_t Catalogue::version() {
   if (impl_->writer) {
-    if (const Status flushed = impl_->writer->flush_pending(); !flushed)
+    if (const Status flushed = impl_->writer->flush_pending(Writer::Haste::patient); !flushed)
       log::warning("the data version may lag behind", flushed.err());
     return impl_->writer->version();
   }

@@ -48,8 +48,8 @@ void Readers::give_back(std::unique_ptr<sql::Connection> db, bool usable) {
   given_back_.notify_one();
 }
 
-Result<Readers::Lease> Readers::lease() {
-  if (writer_ != nullptr) MEDIAFS_TRY(writer_->flush_pending());
+Result<Readers::Lease> Readers::lease(Writer::Haste haste) {
+  if (writer_ != nullptr) MEDIAFS_TRY(writer_->flush_pending(haste));
   return now();
 }
 

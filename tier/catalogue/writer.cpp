@@ -70,6 +70,10 @@ Status Writer::run(const Work& work, bool durable) {
   Request request{&work, durable};
   MutexLock lock(mutex_);
   queue_.push_back(&request);
+  return wait_for(request);
+}
+
+Status Writer::wait_for(Request& request) {
   work_there_.notify_one();
   while (!request.done) request.finished.wait(mutex_);
   return std::move(request.status);
@@ -83,9 +87,14 @@ Status Writer::later(const Catalogue::RenameRequest& request) {
   return {};
 }
 
-Status Writer::flush_pending() {
+Status Writer::flush_pending(Haste haste) {
   if (later_->empty() || std::this_thread::get_id() == thread_.get_id()) return {};
-  return run([](rows::Tx&) { return Status{}; });
+  const Work nothing = [](rows::Tx&) { return Status{}; };
+  if (haste == Haste::at_once) return run(nothing);
+  Request request{&nothing, false};
+  MutexLock lock(mutex_);
+  patient_.push_back(&request);
+  return wait_for(request);
 }
 
 void Writer::opened(std::int64_t id, WallNs at_ns) {
@@ -122,11 +131,16 @@ void Writer::loop() noexcept {
   }
 }
 
+bool Writer::idle() const {
+  return queue_.empty() && !stopping_ && opened_.size() < kOpenedLimit &&
+         (patient_.empty() || !later_->empty());
+}
+
 bool Writer::next(Group& group, Opened& opened) {
   std::optional<SteadyTime> opened_due;
   std::optional<SteadyTime> pending_due;
   MutexLock lock(mutex_);
-  while (queue_.empty() && !stopping_ && opened_.size() < kOpenedLimit) {
+  while (idle()) {
     const SteadyTime now = std::chrono::steady_clock::now();
     if (!opened_.empty() && !opened_due) opened_due = now + kOpenedDelay;
     if (!later_->empty() && !pending_due)
@@ -141,11 +155,14 @@ bool Writer::next(Group& group, Opened& opened) {
     work_there_.wait_until(mutex_, due);
   }
   // What can't be written when it ends stands in the journal.
-  if (stopping_ && queue_.empty() && (retry_at_ || (opened_.empty() && later_->empty()))) return false;
+  if (stopping_ && queue_.empty() && patient_.empty() && (retry_at_ || (opened_.empty() && later_->empty())))
+    return false;
   while (!queue_.empty() && group.size() < kGroupLimit) {
     group.push_back(queue_.front());
     queue_.pop_front();
   }
+  group.insert(group.end(), patient_.begin(), patient_.end());
+  patient_.clear();
   opened.swap(opened_);
   return true;
 }

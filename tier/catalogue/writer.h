@@ -34,7 +34,10 @@ class Writer {
   // Into the journal. An error: it was not taken (it is full, or the disk is), which run() answers for.
   Status later(const Catalogue::RenameRequest& request) EXCLUDES(mutex_);
   const Later& pending() const { return *later_; }
-  Status flush_pending() EXCLUDES(mutex_);  // does nothing on the writer's own thread
+  // What is pending now is committed when this returns. Patient: by the writer's next group, whatever that is made for,
+  // so that those who ask again and again don't make it commit each record alone. Does nothing on the writer's thread.
+  enum class Haste : std::uint8_t { at_once, patient };
+  Status flush_pending(Haste haste) EXCLUDES(mutex_);
   void opened(std::int64_t id, WallNs at_ns) EXCLUDES(mutex_);
   Status flush_opened() EXCLUDES(mutex_);
   std::int64_t version() const { return version_.load(std::memory_order_acquire); }
@@ -57,9 +60,11 @@ class Writer {
   using Group = std::vector<Request*>;
 
   Writer(std::unique_ptr<sql::Connection> db, Shared shared, std::unique_ptr<Later> later);
+  Status wait_for(Request& request) REQUIRES(mutex_);
   void loop() noexcept EXCLUDES(mutex_);
   // False: the end. Waits for work, for what was opened and for what is pending, each as long as it may wait.
   bool next(Group& group, Opened& opened) EXCLUDES(mutex_);
+  bool idle() const REQUIRES(mutex_);
   bool finish(const Group& group, const Status& committed) EXCLUDES(mutex_);  // whether it is to end
   Status commit(const Group& group, const Opened& opened, Told& told);
   Status run_group(const Group& group, const Opened& opened, std::uint64_t& applied, Told& told);
@@ -78,6 +83,8 @@ class Writer {
   Mutex mutex_;
   CondVar work_there_;
   std::deque<Request*> queue_ GUARDED_BY(mutex_);
+  std::vector<Request*> patient_
+      GUARDED_BY(mutex_);  // go with the next group, or alone where nothing is pending
   Opened opened_ GUARDED_BY(mutex_);
   bool stopping_ GUARDED_BY(mutex_) = false;
   std::thread thread_;
