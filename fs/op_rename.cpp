@@ -20,8 +20,9 @@ struct Move {
   unsigned flags = 0;
   std::optional<tree::Place> place_from, place_to;  // their directories on the local branch
   std::optional<struct stat> local_from, local_to, share_from, share_to;
-  bool plain = false;                     // the rows are not asked for
-  bool row_from = false, row_to = false;  // unknown where it is plain
+  bool plain = false;
+  bool row_from = false;  // not asked for where it is plain
+  bool row_to = false;    // nor where the local branch has the target too
   bool directory = false;
 
   bool anything_at_to() const { return local_to || share_to || row_to; }
@@ -44,13 +45,11 @@ Status look_on_disk(Core& core, Move& m) {
   return {};
 }
 
-// A file of the local branch, that alone: the disk answers for it, and the catalogue follows without being asked. What
-// else there may be under the new name is asked for where it makes a difference.
+// A file of the local branch, that alone: the disk answers for it, and the catalogue follows without being asked about
+// the source.
 bool is_plain(const Move& m) {
-  if (!m.local_from || !S_ISREG(m.local_from->st_mode) || m.share_from || m.share_to) return false;
-  if ((m.flags & RENAME_EXCHANGE) != 0) return false;
-  if (m.local_to) return true;
-  return (m.flags & RENAME_NOREPLACE) == 0 && !(m.place_to && has_sidecar(*m.place_to, m.to));
+  return m.local_from && S_ISREG(m.local_from->st_mode) && !m.share_from && !m.share_to &&
+         (m.flags & RENAME_EXCHANGE) == 0;
 }
 
 Status look(Core& core, Move& m, const May& may) {
@@ -59,13 +58,14 @@ Status look(Core& core, Move& m, const May& may) {
   MEDIAFS_ASSIGN(m.share_from, core.on_share(m.from, may));
   MEDIAFS_ASSIGN(m.share_to, core.on_share(m.to, may));
   m.plain = is_plain(m);
+  if (m.plain && m.local_to) return {};
+  MEDIAFS_ASSIGN(const auto row_to, core.b.catalogue->find(m.to));
+  // A row that has lost every copy is shown to nobody, and in nobody's way.
+  m.row_to = row_to && (row_to->kind == tier::NodeKind::directory || row_to->vault || m.local_to);
   if (m.plain) return {};
   if (type == 0 && m.share_from) type = m.share_from->st_mode;
   MEDIAFS_ASSIGN(const auto row_from, core.b.catalogue->find(m.from));
-  MEDIAFS_ASSIGN(const auto row_to, core.b.catalogue->find(m.to));
   m.row_from = row_from.has_value();
-  // A row that has lost every copy is shown to nobody, and in nobody's way.
-  m.row_to = row_to && (row_to->kind == tier::NodeKind::directory || row_to->vault || m.local_to);
   if (!m.local_from && !m.share_from && !m.row_from)
     return errno_error(ENOENT, "rename " + printable(m.from));
   if (type == 0) type = row_from->kind == tier::NodeKind::directory ? S_IFDIR : S_IFREG;

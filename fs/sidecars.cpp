@@ -3,7 +3,6 @@
 #include <linux/fs.h>
 #include <stdio.h>
 
-#include <algorithm>
 #include <array>
 
 #include "common/log.h"
@@ -51,7 +50,6 @@ void rename_nodes(Core& core, const std::string& from, const std::string& to) {
 }
 
 bool has_row(Core& core, const std::string& path) {
-  if (!core.b.catalogue->may_have_sidecar(path)) return false;
   auto row = core.b.catalogue->find(path);
   return row && row->has_value();
 }
@@ -130,20 +128,13 @@ void exchange_one(Core& core, const std::string& one, const std::string& other, 
 
 }  // namespace
 
-bool has_sidecar(const tree::Place& place, const std::string& path) {
-  if (is_sidecar(path)) return false;
-  return std::any_of(kAlgorithms.begin(), kAlgorithms.end(), [&](std::string_view algorithm) {
-    return stands({path, &place}, algorithm);
-  });
-}
-
 void rename_sidecars(Core& core, const SidecarsOf& from, const SidecarsOf& to, bool replaced,
                      const May& may) {
   if (is_sidecar(from.path) || is_sidecar(to.path)) return;
   for (const std::string_view algorithm : kAlgorithms) {
     const std::string sidecar = sidecar_path(from.path, algorithm);
     const bool on_disk = stands(from, algorithm) || (replaced && stands(to, algorithm));
-    if (!on_disk && !from.share && !core.b.catalogue->may_have_sidecar(sidecar)) continue;
+    if (!on_disk && !from.share && !has_row(core, sidecar)) continue;
     rename_one(core, sidecar, sidecar_path(to.path, algorithm), from.share, replaced, may);
   }
 }
@@ -159,7 +150,7 @@ void remove_sidecars(Core& core, const SidecarsOf& of, const May& may) {
   if (is_sidecar(of.path)) return;
   for (const std::string_view algorithm : kAlgorithms) {
     const std::string sidecar = sidecar_path(of.path, algorithm);
-    if (!stands(of, algorithm) && !of.share && !core.b.catalogue->may_have_sidecar(sidecar)) continue;
+    if (!stands(of, algorithm) && !of.share && !has_row(core, sidecar)) continue;
     if (check_path(sidecar)) remove_one(core, sidecar, of.share, may);
   }
 }

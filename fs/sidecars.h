@@ -1,6 +1,6 @@
 // Sidecars (`.NAME.sha1` beside NAME) go where their file goes, in the same request: after the file, as far as possible,
 // and without a say in the request's outcome. What somebody does to a sidecar itself is done to it alone.
-// A file without any costs a look at the disk for each name and none at the database.
+// A file without any costs a look at the disk for each name.
 // Threads:    safe from any thread; blocks on the disk and, where the file is on the share, on the share.
 #pragma once
 
@@ -13,8 +13,6 @@ struct SidecarsOf {
   const tree::Place* place = nullptr;  // of the path on the local branch; nullptr: its directory isn't there
   bool share = false;                  // the file was on the share
 };
-bool has_sidecar(const tree::Place& place,
-                 const std::string& path);  // of the file at `path`, on the local branch
 // `replaced`: there was a file at `to`, whose own sidecars say nothing about the one that is there now.
 void rename_sidecars(Core& core, const SidecarsOf& from, const SidecarsOf& to, bool replaced, const May& may);
 // Two local files have taken each other's names.

@@ -364,20 +364,32 @@ TEST_CASE_FIXTURE(CatalogueFixture, "later: more than the journal takes") {
   CHECK(cat().list("")->size() == 3);
 }
 
-TEST_CASE_FIXTURE(CatalogueFixture, "later: a sidecar's row is known of without a question") {
-  CHECK_FALSE(cat().may_have_sidecar("D/.film.mkv.sha1"));
+TEST_CASE_FIXTURE(CatalogueFixture,
+                  "a name that no row has is answered without the database; every other is found") {
+  const auto known = [this](const std::string& path) { return cat().find(path)->has_value(); };
+  CHECK_FALSE(known("D/.film.mkv.sha1"));
   REQUIRE(*cat().import_listing({{"D/.film.mkv.sha1", 5, 1, "e"}, {"D/film.mkv", 5, 1, "e"}}) == 2);
-  CHECK(cat().may_have_sidecar("D/.film.mkv.sha1"));
-  CHECK(cat().may_have_sidecar("elsewhere/.film.mkv.sha1"));  // names, not paths: a directory may be renamed
-  CHECK_FALSE(cat().may_have_sidecar("D/.other.mkv.sha1"));
+  CHECK(known("D"));
+  CHECK(known("D/.film.mkv.sha1"));
+  CHECK(known("D/film.mkv"));
   reopen();
-  CHECK(cat().may_have_sidecar("D/.film.mkv.sha1"));
-  CHECK_FALSE(cat().may_have_sidecar("D/.other.mkv.sha1"));
-  REQUIRE(cat().rename({"D/.film.mkv.sha1", "D/.other.mkv.sha1", {}, false, false}));
-  CHECK(cat().may_have_sidecar("D/.other.mkv.sha1"));
-  left_behind(*this, {{"D/.other.mkv.sha1", "D/.third.mkv.sha1", file_stat(40, 5, 10), false, false}});
+  CHECK(known("D/film.mkv"));
+  REQUIRE(cat().rename({"D", "E", {}, true, true}));
+  CHECK(known("E"));
+  CHECK(known("E/film.mkv"));
+  CHECK_FALSE(known("D/film.mkv"));
+  REQUIRE(cat().rename({"E/film.mkv", "other.mkv", {}, true, true}));
+  CHECK(known("other.mkv"));
+  left_behind(*this, {renaming("other.mkv", "third.mkv", 40)});
   reopen();
-  CHECK(cat().may_have_sidecar("D/.third.mkv.sha1"));
+  CHECK(known("third.mkv"));
+  close();
+  Catalogue::Options options;
+  options.path = db_path();
+  options.read_only = true;
+  auto reader = Catalogue::open(std::move(options));
+  REQUIRE(reader);
+  CHECK((*reader)->find("third.mkv")->has_value());
 }
 
 namespace {

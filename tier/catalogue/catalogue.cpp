@@ -34,8 +34,8 @@ Status Catalogue::Impl::write(const Writer::Work& work, bool durable) {
 
 Status Catalogue::Impl::open_writer() {
   MEDIAFS_ASSIGN(auto db, open_database(options));
-  MEDIAFS_TRY(sidecars.read(*db));
-  MEDIAFS_ASSIGN(writer, Writer::open(std::move(db), {options, promised, sidecars}));
+  MEDIAFS_TRY(names.read(*db));
+  MEDIAFS_ASSIGN(writer, Writer::open(std::move(db), {options, promised, names}));
   readers.follow(writer.get());
   return {};
 }

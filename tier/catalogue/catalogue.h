@@ -185,14 +185,12 @@ class Catalogue {
   Catalogue& operator=(const Catalogue&) = delete;
 
   // --- reading
-  Result<std::optional<Node>> find(std::string_view path);
+  Result<std::optional<Node>> find(std::string_view path);  // a name that no row has: from memory
   Result<std::optional<Node>> find(std::int64_t id);
   Result<std::optional<Node>> find_inode(std::uint64_t device, std::uint64_t inode);  // by local fingerprint
   Result<std::vector<DirEntry>> list(std::string_view dir);  // empty if dir is unknown
   // Files below `dir` in path order, in pages: paths > `after`. For reconcile, verify, status.
   Result<std::vector<Node>> walk(std::string_view dir, std::string_view after, std::size_t limit);
-  // False: no row has this sidecar's name. From memory; true may be wrong.
-  bool may_have_sidecar(std::string_view path) const;
   Result<bool> is_tombstoned(std::string_view key);
   Result<Totals> totals();
   // Files that may be evicted (in_vault, local, not pinned), least recently opened first, then oldest.

@@ -56,7 +56,7 @@ struct Catalogue::Impl {
 
   Options options;
   rows::PromisedInodes promised;
-  rows::SidecarNames sidecars;
+  rows::Names names;
   Readers readers;
   std::unique_ptr<Writer> writer;  // unset when read-only
   std::unique_ptr<Jobs> jobs;

@@ -44,16 +44,16 @@ class PromisedInodes {
   std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint64_t> shown_ GUARDED_BY(mutex_);
 };
 
-// The names of sidecars that some row may have: only a listing of the vault makes such rows. Names are remembered, by
-// their hash, and never forgotten while this lives: who is told `may have` looks.
-class SidecarNames {
+// Which names some row may have: most look-ups of what has none are answered from here. By hash, in 2 MiB; never
+// forgotten while this lives. Names, not paths: a directory's rename changes nothing.
+class Names {
  public:
-  Status read(sql::Connection& db);          // what the database has
-  void add(std::string_view path) noexcept;  // does nothing for the name of anything else
-  bool may_have(std::string_view path) const noexcept;
+  Status read(sql::Connection& db);  // what the database has
+  void add(std::string_view path) noexcept;
+  bool may_have(std::string_view path) const noexcept;  // false: no row; true may be wrong
 
  private:
-  static constexpr std::size_t kBits = 1 << 20;
+  static constexpr std::size_t kBits = 1 << 24;
   std::vector<std::atomic<std::uint64_t>> words_ = std::vector<std::atomic<std::uint64_t>>(kBits / 64);
 };
 
@@ -66,7 +66,7 @@ struct Tx {
   bool queue_moved = false;                         // to be told to on_queue
   std::int64_t version = 0;                         // the newest that this transaction made; 0: none
   const std::vector<std::string>* hooks = nullptr;  // the event of each configured hook
-  SidecarNames* sidecars = nullptr;
+  Names* names = nullptr;                           // told of every row's before it is committed
 };
 
 // --- schema.cpp
@@ -77,8 +77,7 @@ Status check_schema(sql::Connection& db, bool read_only);
 Error explain_open(Error error, const std::string& path);
 
 // --- tree.cpp
-Result<std::int64_t> child(sql::Connection& db, std::int64_t parent, std::string_view name);  // 0: none
-Result<std::int64_t> resolve(sql::Connection& db, std::string_view path);                     // 0: none
+Result<std::int64_t> resolve(sql::Connection& db, std::string_view path);  // 0: none
 // `pinned`, if given, is set where the row or a directory above it bears a pin.
 Result<std::string> path_of(sql::Connection& db, std::int64_t id, bool* pinned = nullptr);
 Result<std::optional<Node>> load(sql::Connection& db, std::int64_t id);

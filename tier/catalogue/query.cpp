@@ -149,7 +149,8 @@ Result<std::optional<Node>> Catalogue::find(std::string_view path) {
   MEDIAFS_TRY(check_path(path));
   // What comes between this look and the snapshot is another caller's, at the same time: either order will do.
   const Later::Touch touch = impl_->pending(path);
-  if (touch == Later::Touch::gone) return std::optional<Node>{};
+  const bool unknown = touch == Later::Touch::none && impl_->writer && !impl_->names.may_have(path);
+  if (unknown || touch == Later::Touch::gone) return std::optional<Node>{};
   MEDIAFS_ASSIGN(auto lease, touch == Later::Touch::none ? impl_->readers.now() : impl_->readers.at_once());
   return rows::load(lease.db(), path);
 }
@@ -235,10 +236,6 @@ Result<std::vector<Node>> Catalogue::evictable(std::size_t limit, EvictCursor* c
     MEDIAFS_ASSIGN(auto node, rows::load(lease.db(), cursor->id));
     if (node) files.push_back(std::move(*node));
   }
-}
-
-bool Catalogue::may_have_sidecar(std::string_view path) const {
-  return !impl_->writer || impl_->sidecars.may_have(path);
 }
 
 std::int64_t Catalogue::version() {

@@ -137,13 +137,14 @@ Status follow_row(Tx& tx, const Node& node, const std::string& to) {
 
 Status place_row(Tx& tx, std::int64_t id, const std::string& to) {
   MEDIAFS_ASSIGN(const std::int64_t parent, ensure_directory(tx, parent_path(to)));
-  if (tx.sidecars != nullptr) tx.sidecars->add(to);
+  if (tx.names != nullptr) tx.names->add(to);
   MEDIAFS_ASSIGN(auto update, tx.db.prepare("UPDATE node SET parent = ?2, name = ?3 WHERE id = ?1"));
   return update.bind(1, id).bind(2, parent).bind_bytes(3, base_name(to)).run();
 }
 
 // The row that was `before` may have moved out of a pinned directory, or into one.
-Status refresh_pin(Tx& tx, const Node& before) {
+Status refresh_pin(Tx& tx, const Node& before, std::string_view to) {
+  if (parent_path(before.path) == parent_path(to)) return {};
   MEDIAFS_ASSIGN(const auto moved, load(tx.db, before.id));
   return moved && moved->pinned != before.pinned ? refresh_evictable_below(tx, *moved) : Status{};
 }
@@ -229,7 +230,7 @@ Status end_file(Tx& tx, const Node& node) {
 Status move_row(Tx& tx, const Node& node, const std::string& to) {
   MEDIAFS_TRY(follow_row(tx, node, to));
   MEDIAFS_TRY(place_row(tx, node.id, to));
-  return refresh_pin(tx, node);
+  return refresh_pin(tx, node, to);
 }
 
 Status apply_later(Tx& tx, const Catalogue::RenameRequest& request) {
@@ -253,7 +254,6 @@ Status Catalogue::rename(const RenameRequest& request) {
 Status Catalogue::rename_later(const RenameRequest& request) {
   MEDIAFS_TRY(rows::check_rename(request));
   if (request.from == request.to) return {};
-  impl_->sidecars.add(request.to);
   const bool plain = request.st && S_ISREG(request.st->st_mode) && !request.replacing && impl_->writer;
   return plain && impl_->writer->later(request) ? Status{} : rename(request);
 }
@@ -287,8 +287,8 @@ Status Catalogue::exchange(const ExchangeRequest& request) {
     MEDIAFS_TRY(rows::place_row(tx, one->id, std::string(1, '\0')));
     MEDIAFS_TRY(rows::place_row(tx, other->id, request.one));
     MEDIAFS_TRY(rows::place_row(tx, one->id, request.other));
-    MEDIAFS_TRY(rows::refresh_pin(tx, *one));
-    MEDIAFS_TRY(rows::refresh_pin(tx, *other));
+    MEDIAFS_TRY(rows::refresh_pin(tx, *one, request.other));
+    MEDIAFS_TRY(rows::refresh_pin(tx, *other, request.one));
     MEDIAFS_TRY(rows::add_change(tx, ChangeKind::renamed, request.other, request.one));
     MEDIAFS_TRY(rows::add_change(tx, ChangeKind::renamed, request.one, request.other));
     MEDIAFS_TRY(rows::rename_touched(tx, *one, request.at_other));

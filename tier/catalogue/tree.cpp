@@ -99,21 +99,49 @@ Error gone(std::int64_t id) {
   return make_error(ErrorCode::not_found, "file " + std::to_string(id), "no longer in the catalogue");
 }
 
-Result<std::int64_t> child(sql::Connection& db, std::int64_t parent, std::string_view name) {
-  MEDIAFS_ASSIGN(auto query, db.prepare("SELECT id FROM node WHERE parent = ? AND name = ?"));
-  query.bind(1, parent).bind_bytes(2, name);
-  MEDIAFS_ASSIGN(const bool row, query.step());
-  return row ? query.integer(0) : 0;
-}
+namespace {
 
-Result<std::int64_t> resolve(sql::Connection& db, std::string_view path) {
-  std::int64_t id = kRootId;
-  while (!path.empty() && id != 0) {
+struct Found {
+  std::int64_t id = 0;  // 0: none
+  bool directory = true;
+  bool pinned = false;  // it, or a directory above it
+};
+
+Result<Found> descend(sql::Connection& db, std::string_view path) {
+  Found at{kRootId};
+  {
+    MEDIAFS_ASSIGN(auto root, db.prepare("SELECT pinned FROM node WHERE id = 1"));
+    MEDIAFS_ASSIGN(const bool row, root.step());
+    at.pinned = row && root.integer(0) != 0;
+  }
+  MEDIAFS_ASSIGN(auto query, db.prepare("SELECT id, kind, pinned FROM node WHERE parent = ? AND name = ?"));
+  while (!path.empty()) {
     const std::size_t slash = std::min(path.find('/'), path.size());
-    MEDIAFS_ASSIGN(id, child(db, id, path.substr(0, slash)));
+    query.reset();
+    query.bind(1, at.id).bind_bytes(2, path.substr(0, slash));
+    MEDIAFS_ASSIGN(const bool row, query.step());
+    if (!row) return Found{};
+    at.id = query.integer(0);
+    at.directory = static_cast<NodeKind>(query.integer(1)) == NodeKind::directory;
+    at.pinned = at.pinned || query.integer(2) != 0;
     path.remove_prefix(std::min(slash + 1, path.size()));
   }
-  return id;
+  return at;
+}
+
+Result<std::optional<Node>> load_row(sql::Connection& db, std::int64_t id) {
+  MEDIAFS_ASSIGN(auto query, db.prepare(kNodeSql));
+  query.bind(1, id);
+  MEDIAFS_ASSIGN(const bool row, query.step());
+  if (!row) return std::optional<Node>{};
+  return std::optional<Node>(node_columns(query));
+}
+
+}  // namespace
+
+Result<std::int64_t> resolve(sql::Connection& db, std::string_view path) {
+  MEDIAFS_ASSIGN(const Found found, descend(db, path));
+  return found.id;
 }
 
 Result<std::string> path_of(sql::Connection& db, std::int64_t id, bool* pinned) {
@@ -133,22 +161,23 @@ Result<std::string> path_of(sql::Connection& db, std::int64_t id, bool* pinned) 
 }
 
 Result<std::optional<Node>> load(sql::Connection& db, std::int64_t id) {
-  std::optional<Node> node;
-  if (id == 0) return node;
-  {
-    MEDIAFS_ASSIGN(auto query, db.prepare(kNodeSql));
-    query.bind(1, id);
-    MEDIAFS_ASSIGN(const bool row, query.step());
-    if (!row) return node;
-    node = node_columns(query);
+  if (id == 0) return std::optional<Node>{};
+  MEDIAFS_ASSIGN(auto node, load_row(db, id));
+  if (node) {
+    MEDIAFS_ASSIGN(node->path, path_of(db, id, &node->pinned));
   }
-  MEDIAFS_ASSIGN(node->path, path_of(db, id, &node->pinned));
   return node;
 }
 
 Result<std::optional<Node>> load(sql::Connection& db, std::string_view path) {
-  MEDIAFS_ASSIGN(const std::int64_t id, resolve(db, path));
-  return load(db, id);
+  MEDIAFS_ASSIGN(const Found found, descend(db, path));
+  if (found.id == 0) return std::optional<Node>{};
+  MEDIAFS_ASSIGN(auto node, load_row(db, found.id));
+  if (node) {
+    node->path = path;
+    node->pinned = found.pinned;
+  }
+  return node;
 }
 
 Result<bool> has_children(sql::Connection& db, std::int64_t id) {
@@ -171,9 +200,9 @@ Result<std::vector<std::int64_t>> by_inode(sql::Connection& db, std::uint64_t de
 }
 
 Result<std::int64_t> ensure_directory(Tx& tx, std::string_view path) {
-  MEDIAFS_ASSIGN(auto node, load(tx.db, path));
-  if (node && node->kind == NodeKind::directory) return node->id;
-  if (node) {
+  MEDIAFS_ASSIGN(const Found found, descend(tx.db, path));
+  if (found.id != 0 && found.directory) return found.id;
+  if (found.id != 0) {
     return make_error(ErrorCode::not_directory, printable(path),
                       "the catalogue has a file of this name: rename or remove one of the two");
   }
@@ -185,7 +214,7 @@ Result<std::int64_t> ensure_directory(Tx& tx, std::string_view path) {
 
 Result<std::int64_t> insert_node(Tx& tx, std::string_view path, const Node& node) {
   MEDIAFS_ASSIGN(const std::int64_t parent, ensure_directory(tx, parent_path(path)));
-  if (tx.sidecars != nullptr) tx.sidecars->add(path);
+  if (tx.names != nullptr) tx.names->add(path);
   std::int64_t id = 0;
   {
     MEDIAFS_ASSIGN(
@@ -262,8 +291,10 @@ Status give_inode(Tx& tx, std::int64_t id, const Fingerprint& fingerprint) {
 }
 
 Status delete_node(Tx& tx, std::int64_t id) {
-  MEDIAFS_TRY(delete_copy(tx, id, kLocalBranch));
-  MEDIAFS_TRY(delete_copy(tx, id, kVaultBranch));
+  {
+    MEDIAFS_ASSIGN(auto copies, tx.db.prepare("DELETE FROM copy WHERE node = ?"));
+    MEDIAFS_TRY(copies.bind(1, id).run());
+  }
   MEDIAFS_ASSIGN(auto remove, tx.db.prepare("DELETE FROM node WHERE id = ?"));
   return remove.bind(1, id).run();
 }

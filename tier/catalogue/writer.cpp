@@ -125,7 +125,6 @@ void Writer::loop() noexcept {
     } else {
       retry_at_ = std::chrono::steady_clock::now() + kRetryDelay;
     }
-    if (committed && told.version > 0) version_.store(told.version, std::memory_order_release);
     const bool stopping = finish(group, committed);
     if (committed && !stopping) tell(told);
   }
@@ -185,69 +184,92 @@ Status Writer::commit(const Group& group, const Opened& opened, Told& told) {
     MEDIAFS_TRY(db_->execute(durable ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL"));
     full_sync_ = durable;
   }
+  Attempt attempt;
+  Status status = try_commit(group, opened, attempt);
+  if (!status && attempt.stumbled) {
+    attempt = Attempt{.careful = true};
+    status = try_commit(group, opened, attempt);
+  }
+  if (!status) return status;
+  told = std::move(attempt.told);
+  if (told.version > 0) version_.store(told.version, std::memory_order_release);
+  if (attempt.applied > 0) {
+    crash_point("later.after_commit");
+    later_->done(attempt.applied);
+  }
+  return {};
+}
+
+Status Writer::try_commit(const Group& group, const Opened& opened, Attempt& attempt) {
   MEDIAFS_TRY(db_->execute("BEGIN IMMEDIATE"));
-  std::uint64_t applied = 0;
-  Status status = run_group(group, opened, applied, told);
+  Status status = run_group(group, opened, attempt);
   if (status) status = db_->execute("COMMIT");
   // A full disk or an I/O error may have rolled all back already.
   if (!status && sqlite3_get_autocommit(db_->raw()) == 0) {
     if (const Status undone = db_->execute("ROLLBACK"); !undone)
       log::error("catalogue rollback", undone.err());
   }
-  if (status && applied > 0) {
-    crash_point("later.after_commit");
-    later_->done(applied);
-  }
   return status;
 }
 
 // What was answered before any of the requests were made comes first.
-Status Writer::run_group(const Group& group, const Opened& opened, std::uint64_t& applied, Told& told) {
-  MEDIAFS_TRY(run_pending(applied, told));
-  for (Request* request : group) MEDIAFS_TRY(run_one(*request->work, request->status, told));
+Status Writer::run_group(const Group& group, const Opened& opened, Attempt& attempt) {
+  MEDIAFS_TRY(run_pending(attempt));
+  for (Request* request : group) MEDIAFS_TRY(run_one(*request->work, request->status, attempt.told));
   return write_opened(opened);
 }
 
 // A record that can't be applied is left out, or it would stand in the way of all that follows. One that a full or sick
-// disk refuses waits, and everything with it.
-Status Writer::run_pending(std::uint64_t& applied, Told& told) {
+// disk refuses waits, and everything with it. Savepoints cost more than the records do, so there are none until one of
+// the records is known to fail.
+Status Writer::run_pending(Attempt& attempt) {
   const auto records = later_->take();
   if (records.empty()) return {};
   for (const LaterRecord* record : records) {
-    Status outcome;
     const Work work = [record](rows::Tx& tx) { return rows::apply_later(tx, record->request); };
-    MEDIAFS_TRY(run_one(work, outcome, told));
+    Status outcome;
+    if (attempt.careful) {
+      MEDIAFS_TRY(run_one(work, outcome, attempt.told));
+    } else {
+      outcome = call(work, attempt.told);
+    }
     if (outcome) continue;
-    if (classify(outcome.err().code) != ErrorClass::permanent) return outcome;
+    attempt.stumbled = !attempt.careful && classify(outcome.err().code) == ErrorClass::permanent;
+    if (!attempt.careful || classify(outcome.err().code) != ErrorClass::permanent) return outcome;
     log::error("the catalogue missed a rename or a removal", outcome.err(),
                {{"path", printable(record->request.from)}, {"to", printable(record->request.to)}});
   }
-  applied = records.back()->number;
+  attempt.applied = records.back()->number;
   rows::Tx tx{*db_, shared_.options.clock->wall_ns()};
-  return rows::set_setting(tx, kApplied, std::to_string(applied));
+  return rows::set_setting(tx, kApplied, std::to_string(attempt.applied));
 }
 
 Status Writer::run_one(const Work& work, Status& outcome, Told& told) {
   MEDIAFS_TRY(execute(*db_, "SAVEPOINT one"));
+  outcome = call(work, told);
+  if (sqlite3_get_autocommit(db_->raw()) != 0) {
+    return outcome ? Status{make_error(ErrorCode::io, "database " + db_->path(), "rolled back")} : outcome;
+  }
+  if (!outcome) MEDIAFS_TRY(execute(*db_, "ROLLBACK TO one"));
+  return execute(*db_, "RELEASE one");
+}
+
+Status Writer::call(const Work& work, Told& told) {
   rows::Tx tx{*db_, shared_.options.clock->wall_ns(), shared_.options.has_vault, &shared_.promised};
   tx.hooks = &shared_.options.hooks;
-  tx.sidecars = &shared_.sidecars;
+  tx.names = &shared_.names;
+  Status outcome;
   try {
     outcome = work(tx);
   } catch (const std::exception& e) {
     outcome = make_error(ErrorCode::internal, "catalogue", e.what());
   }
-  if (sqlite3_get_autocommit(db_->raw()) != 0) {
-    return outcome ? Status{make_error(ErrorCode::io, "database " + db_->path(), "rolled back")} : outcome;
-  }
-  if (!outcome) MEDIAFS_TRY(execute(*db_, "ROLLBACK TO one"));
-  MEDIAFS_TRY(execute(*db_, "RELEASE one"));
   if (outcome) {
     told.queue_moved = told.queue_moved || tx.queue_moved || !tx.stages.empty();
     told.stages.merge(tx.stages);
     if (tx.version > 0) told.version = tx.version;
   }
-  return {};
+  return outcome;
 }
 
 Status Writer::write_opened(const Opened& opened) {

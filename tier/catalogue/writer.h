@@ -22,7 +22,7 @@ class Writer {
   struct Shared {  // outlives the writer
     const Catalogue::Options& options;
     const rows::PromisedInodes& promised;
-    rows::SidecarNames& sidecars;
+    rows::Names& names;
   };
   // What a killed process left in the journal is committed when this returns. Nobody is told of it.
   static Result<std::unique_ptr<Writer>> open(std::unique_ptr<sql::Connection> db, Shared shared);
@@ -56,6 +56,12 @@ class Writer {
     bool queue_moved = false;
     std::int64_t version = 0;
   };
+  struct Attempt {
+    bool careful = false;       // with a savepoint for each record
+    bool stumbled = false;      // over a record that can't be applied
+    std::uint64_t applied = 0;  // the last record's number
+    Told told = {};
+  };
 
   using Group = std::vector<Request*>;
 
@@ -67,10 +73,12 @@ class Writer {
   bool idle() const REQUIRES(mutex_);
   bool finish(const Group& group, const Status& committed) EXCLUDES(mutex_);  // whether it is to end
   Status commit(const Group& group, const Opened& opened, Told& told);
-  Status run_group(const Group& group, const Opened& opened, std::uint64_t& applied, Told& told);
-  Status run_pending(std::uint64_t& applied, Told& told);
+  Status try_commit(const Group& group, const Opened& opened, Attempt& attempt);
+  Status run_group(const Group& group, const Opened& opened, Attempt& attempt);
+  Status run_pending(Attempt& attempt);
   // The outcome is the work's own; an error from here is the whole group's.
   Status run_one(const Work& work, Status& outcome, Told& told);
+  Status call(const Work& work, Told& told);
   Status write_opened(const Opened& opened);
   void tell(const Told& told) noexcept;
 

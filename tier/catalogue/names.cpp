@@ -13,8 +13,8 @@ std::uint64_t hash_of(std::string_view path) noexcept {
 
 }  // namespace
 
-Status SidecarNames::read(sql::Connection& db) {
-  MEDIAFS_ASSIGN(auto query, db.prepare("SELECT name FROM node WHERE name >= x'2e' AND name < x'2f'"));
+Status Names::read(sql::Connection& db) {
+  MEDIAFS_ASSIGN(auto query, db.prepare("SELECT name FROM node"));
   for (;;) {
     MEDIAFS_ASSIGN(const bool row, query.step());
     if (!row) return {};
@@ -22,13 +22,12 @@ Status SidecarNames::read(sql::Connection& db) {
   }
 }
 
-void SidecarNames::add(std::string_view path) noexcept {
-  if (!is_sidecar(path)) return;
+void Names::add(std::string_view path) noexcept {
   const std::uint64_t bit = hash_of(path) % kBits;
   words_[bit / kWord].fetch_or(1ULL << bit % kWord, std::memory_order_relaxed);
 }
 
-bool SidecarNames::may_have(std::string_view path) const noexcept {
+bool Names::may_have(std::string_view path) const noexcept {
   const std::uint64_t bit = hash_of(path) % kBits;
   return (words_[bit / kWord].load(std::memory_order_relaxed) >> bit % kWord & 1) != 0;
 }
