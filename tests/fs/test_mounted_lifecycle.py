@@ -231,5 +231,114 @@ class HangingShare(unittest.TestCase):
         return time.time() - began, outcome
 
 
+class Answered(unittest.TestCase):
+    """What rename and unlink have answered is there after kill -9, in the library's order and once."""
+
+    def mounted(self, point=None):
+        m = Mounted()
+        self.addCleanup(m.close)
+        if point:
+            os.environ["MEDIAFS_CRASH"] = point
+        try:
+            return m.start()
+        finally:
+            os.environ.pop("MEDIAFS_CRASH", None)
+
+    def stored(self, m, *paths):
+        for path in paths:
+            write(m.on(path), path.encode())
+            m.tell("store " + path)
+
+    def changelog(self, m):
+        """Oldest first, without the numbers, which have no gap."""
+        lines = read(m.on(".mediafs/changelog")).decode().splitlines()[::-1]
+        self.assertEqual([int(line.split("\t")[0]) for line in lines], list(range(1, len(lines) + 1)))
+        self.assertEqual(int(read(m.on(".mediafs/version"))), len(lines))
+        return [line.split("\t")[1] for line in lines]
+
+    def restarted(self, m):
+        m.process.wait()
+        m._gone()
+        return m.start()
+
+    def test_killed_after_the_answer(self):
+        m = self.mounted()
+        self.stored(m, "a", "b", "c")
+        os.rename(m.on("a"), m.on("d"))
+        os.unlink(m.on("b"))
+        os.rename(m.on("d"), m.on("c"))
+        m.process.kill()
+        self.restarted(m)
+        self.assertEqual(m.tell("find a"), "none")
+        self.assertEqual(m.tell("find b"), "none")
+        self.assertEqual(m.tell("find d"), "none")
+        self.assertIn("local=1 vault=1", m.tell("find c"))
+        self.assertEqual(read(m.on("c")), b"a")
+        self.assertEqual(self.changelog(m), ["a", "b", "c", "d", "b", "c"])
+        m.tell("vault-jobs")
+        self.assertEqual(sorted(name for name in os.listdir(m.vault) if name != ".mediafs"), ["c"])
+        self.assertEqual(read(m.vault + "/c"), b"a")
+
+    def test_killed_while_the_catalogue_follows(self):
+        m = self.mounted("later.after_commit")
+        self.stored(m, "a")
+        os.rename(m.on("a"), m.on("b"))
+        self.restarted(m)
+        self.assertEqual(self.changelog(m), ["a", "b"])
+        self.assertIn("local=1 vault=1", m.tell("find b"))
+        m.stop()
+        m.start()
+        self.assertEqual(self.changelog(m), ["a", "b"])
+
+    def test_killed_between_the_catalogue_and_the_disk(self):
+        m = self.mounted("unlink.before_disk")
+        self.stored(m, "a")
+        with self.assertRaises(OSError):
+            os.unlink(m.on("a"))
+        self.restarted(m)
+        self.assertEqual(m.tell("find a"), "none")
+        self.assertEqual(read(m.on("a")), b"a")
+        m.tell("settle a")
+        self.assertIn("local=1", m.tell("find a"))
+
+    def test_killed_between_the_disk_and_the_catalogue(self):
+        m = self.mounted("rename.after_disk")
+        self.stored(m, "a")
+        with self.assertRaises(OSError):
+            os.rename(m.on("a"), m.on("b"))
+        self.restarted(m)
+        self.assertEqual(read(m.on("b")), b"a")
+        m.tell("settle b")
+        self.assertEqual(m.tell("find a"), "none")
+        self.assertIn("local=1 vault=1", m.tell("find b"))
+        self.assertEqual(self.changelog(m), ["a", "b"])
+
+    def test_fsync_of_the_directory_writes_it_through(self):
+        m = self.mounted()
+        os.mkdir(m.on("D"))
+        self.stored(m, "D/a", "D/b")
+        os.rename(m.on("D/a"), m.on("D/c"))
+        os.unlink(m.on("D/b"))
+        fd = os.open(m.on("D"), os.O_RDONLY)
+        os.fsync(fd)
+        os.close(fd)
+        with open(m.under(".mediafs/catalogue.db-wal"), "rb") as wal:  # no reader of the catalogue that would flush
+            self.assertIn(b"D/c", wal.read())
+
+    def test_names_that_come_and_go(self):
+        m = self.mounted()
+        for number in range(200):
+            write(m.on("tmp"), b"%d" % number)
+            os.rename(m.on("tmp"), m.on("f"))
+            self.assertEqual(read(m.on("f")), b"%d" % number)
+            self.assertFalse(os.path.exists(m.on("tmp")))
+            if number % 3 == 0:
+                os.unlink(m.on("f"))
+                self.assertEqual(os.listdir(m.mount), [])
+        self.assertEqual(m.tell("find tmp"), "none")
+        self.assertIn("size=3 ", m.tell("find f"))
+        self.assertEqual(int(read(m.on(".mediafs/version"))), 267)
+
+
 if __name__ == "__main__":
     mounted.main()
