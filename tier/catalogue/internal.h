@@ -95,8 +95,6 @@ Status delete_node(Tx& tx, std::int64_t id);
 Status put_local(Tx& tx, std::int64_t id, const Fingerprint& fingerprint, std::int64_t generation);
 Status put_vault(Tx& tx, std::int64_t id, const VaultCopy& copy, std::int64_t generation);
 Status delete_copy(Tx& tx, std::int64_t id, std::int64_t branch);
-// To be called after whatever changes a row's copies, generation, checksum or pin.
-Status refresh_evictable(Tx& tx, std::int64_t id);
 struct FileBelow {
   std::int64_t id = 0;
   std::string path;
@@ -143,7 +141,10 @@ Result<bool> key_in_use(sql::Connection& db, std::string_view key);
 Status take_loss(Tx& tx, Node node, const std::string& key);
 // An object stands under a lost file's path. REQUIRES: node.vault->lost, copy.key == node.path.
 Status take_found(Tx& tx, const Node& node, VaultCopy copy);
+
 // --- pins.cpp
+// To be called after whatever changes a row's copies, generation, checksum or pin.
+Status refresh_evictable(Tx& tx, std::int64_t id);
 Status refresh_evictable_below(Tx& tx, const Node& node);
 
 // --- jobs.cpp
