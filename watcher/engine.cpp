@@ -18,6 +18,7 @@
 namespace mediafs::watcher {
 namespace {
 
+constexpr int kRestMs = 5;
 constexpr std::size_t kInboxLimit =
     1U << 18;  // past it notices stay in the kernel, which says when it loses some
 
@@ -109,6 +110,12 @@ int Engine::timeout_ms() const {
 }
 
 void Engine::wait() {
+  // Notices come in swarms: to be woken for each would cost whoever makes them more than what they do. The first is
+  // read at once, those that follow together.
+  if (const int rest_ms = timeout_ms(); heard_ && rest_ms != 0) {
+    pollfd wake{wake_.get(), POLLIN, 0};
+    static_cast<void>(::poll(&wake, 1, rest_ms < 0 ? kRestMs : std::min(rest_ms, kRestMs)));
+  }
   std::array<pollfd, 2> fds{{{inotify_.fd(), POLLIN, 0}, {wake_.get(), POLLIN, 0}}};
   static_cast<void>(::poll(fds.data(), fds.size(), timeout_ms()));  // an error is an early wake-up
   std::uint64_t count = 0;
@@ -116,7 +123,9 @@ void Engine::wait() {
 }
 
 void Engine::pump() {
+  const std::size_t before = inbox_.size();
   inotify_.read_into(inbox_, kInboxLimit);
+  heard_ = inbox_.size() > before;
 }
 
 void Engine::wake() noexcept {

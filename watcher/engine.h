@@ -139,6 +139,7 @@ class Engine {
   Inotify inotify_;
   std::optional<DirTable> table_;
   PendingTable pending_;
+  bool heard_ = false;  // the last look at inotify found something
   std::deque<Notice> inbox_;
   std::optional<SteadyTime> pair_due_;  // the inbox waits for a MOVED_TO until then
   Fd handle_;                           // of the directory that was opened last, within one turn
