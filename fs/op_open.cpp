@@ -125,8 +125,7 @@ Result<Opened> open_control(Core& core, const std::string& path, int flags, cons
 
 void note_opened(Core& core, const std::string& path, const Found& found) {
   if (found.row) return core.b.catalogue->opened(found.row->id, core.b.clock->wall_ns());
-  auto row = core.b.catalogue->find(path);
-  if (row && *row) core.b.catalogue->opened((*row)->id, core.b.clock->wall_ns());
+  core.b.catalogue->opened(path, core.b.clock->wall_ns());
 }
 
 // A node that the kernel passes through stays so while it is open: a writer who joins then is not held back by his

@@ -1,6 +1,7 @@
 """Mounting, unmounting, a share that hangs, a disk that is full."""
 import errno
 import os
+import sqlite3
 import subprocess
 import threading
 import time
@@ -324,6 +325,23 @@ class Answered(unittest.TestCase):
         os.close(fd)
         with open(m.under(".mediafs/catalogue.db-wal"), "rb") as wal:  # no reader of the catalogue that would flush
             self.assertIn(b"D/c", wal.read())
+
+    def test_no_commit_is_waited_for(self):
+        m = self.mounted()
+        os.mkdir(m.on("D"))
+        self.stored(m, "a", "b", "D/c")
+        db = sqlite3.connect(m.under(".mediafs/catalogue.db"), isolation_level=None)
+        self.addCleanup(db.close)
+        db.execute("BEGIN IMMEDIATE")  # nothing can be committed
+        os.rename(m.on("a"), m.on("D/a"))
+        os.rename(m.on("D/a"), m.on("D/c"))
+        os.unlink(m.on("b"))
+        self.assertFalse(os.path.exists(m.on("a")))
+        write(m.on("b"), b"again")
+        self.assertEqual(read(m.on("D/c")), b"a")
+        db.execute("ROLLBACK")
+        self.assertEqual(m.tell("find b"), "none")
+        self.assertEqual(self.changelog(m), ["a", "b", "D/c", "D/a", "D/c", "b"])
 
     def test_names_that_come_and_go(self):
         m = self.mounted()

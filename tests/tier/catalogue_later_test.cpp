@@ -289,6 +289,24 @@ TEST_CASE_FIXTURE(CatalogueFixture, "later: what has nothing to do with it is re
   CHECK(cat().list("")->size() == 2);
 }
 
+TEST_CASE_FIXTURE(CatalogueFixture, "later: a file is opened under its old name, then under its new one") {
+  synced("a", 11, 1);
+  synced("b", 12, 2);
+  adopted("c", file_stat(13, 5, 10));
+  cat().opened("a", 1000);
+  cat().opened("nowhere", 1000);
+  mv("a", "D/a");
+  REQUIRE(cat().rename_later({"a", "D/a", disk["D/a"], true, true}));
+  mv("b", "D/b");
+  REQUIRE(cat().rename_later({"b", "D/b", disk["D/b"], true, true}));
+  cat().opened("D/b", 2000);
+  cat().opened("c", 3000);
+  CHECK(cat().evictable(10)->size() == 2);  // which writes what was opened
+  CHECK(node("D/a")->last_open_ns == 1000);
+  CHECK(node("D/b")->last_open_ns == 2000);
+  CHECK(node("c")->last_open_ns == 3000);
+}
+
 TEST_CASE_FIXTURE(CatalogueFixture, "later: applied at the next start, before anything is read") {
   synced("a", 11, 1);
   synced("b", 12, 2);

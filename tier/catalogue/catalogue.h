@@ -274,6 +274,7 @@ class Catalogue {
   // on the disk any more keeps it.
   Result<std::uint64_t> new_inode(std::uint64_t device, std::uint64_t inode);
   void opened(std::int64_t id, WallNs at_ns);  // remembered, written with a later group
+  void opened(std::string_view path, WallNs at_ns);
 
   // --- facts about the vault
   // A page of a listing: unknown keys without tombstone become vault-only files. Returns how many were new.

@@ -232,4 +232,10 @@ void Catalogue::opened(std::int64_t id, WallNs at_ns) {
   if (impl_->writer) impl_->writer->opened(id, at_ns);
 }
 
+void Catalogue::opened(std::string_view path, WallNs at_ns) {
+  if (!impl_->writer) return;
+  const bool row = impl_->names.may_have(path) || impl_->pending(path) != Later::Touch::none;
+  if (row) impl_->writer->opened(path, at_ns);
+}
+
 }  // namespace mediafs::tier

@@ -99,8 +99,15 @@ Status Writer::flush_pending(Haste haste) {
 
 void Writer::opened(std::int64_t id, WallNs at_ns) {
   MutexLock lock(mutex_);
-  WallNs& last = opened_[id];
-  if (at_ns > last) last = at_ns;
+  WallNs& last = opened_.ids[id];
+  last = std::max(last, at_ns);
+  if (opened_.size() == 1 || opened_.size() >= kOpenedLimit) work_there_.notify_one();
+}
+
+void Writer::opened(std::string_view path, WallNs at_ns) {
+  MutexLock lock(mutex_);
+  WallNs& last = opened_.paths[std::string(path)];
+  last = std::max(last, at_ns);
   if (opened_.size() == 1 || opened_.size() >= kOpenedLimit) work_there_.notify_one();
 }
 
@@ -162,7 +169,7 @@ bool Writer::next(Group& group, Opened& opened) {
   }
   group.insert(group.end(), patient_.begin(), patient_.end());
   patient_.clear();
-  opened.swap(opened_);
+  std::swap(opened, opened_);
   return true;
 }
 
@@ -212,11 +219,16 @@ Status Writer::try_commit(const Group& group, const Opened& opened, Attempt& att
   return status;
 }
 
-// What was answered before any of the requests were made comes first.
+// What was answered before any of the requests were made comes first. A file was opened under a name that it had before
+// what is pending, or has by that.
 Status Writer::run_group(const Group& group, const Opened& opened, Attempt& attempt) {
+  Opened after;
+  MEDIAFS_TRY(write_opened(opened, after.paths));
   MEDIAFS_TRY(run_pending(attempt));
+  std::unordered_map<std::string, WallNs> unknown;
+  MEDIAFS_TRY(write_opened(after, unknown));
   for (Request* request : group) MEDIAFS_TRY(run_one(*request->work, request->status, attempt.told));
-  return write_opened(opened);
+  return {};
 }
 
 // A record that can't be applied is left out, or it would stand in the way of all that follows. One that a full or sick
@@ -272,14 +284,21 @@ Status Writer::call(const Work& work, Told& told) {
   return outcome;
 }
 
-Status Writer::write_opened(const Opened& opened) {
-  for (const auto& [id, at_ns] : opened) {
-    MEDIAFS_ASSIGN(auto update,
-                   db_->prepare("UPDATE node SET last_open = max(last_open, ?2), evict_at = CASE WHEN "
-                                "evict_at IS NULL THEN NULL ELSE max(last_open, ?2) END WHERE id = ?1"));
-    MEDIAFS_TRY(update.bind(1, id).bind(2, at_ns).run());
+Status Writer::write_opened(const Opened& opened, std::unordered_map<std::string, WallNs>& paths) {
+  for (const auto& [id, at_ns] : opened.ids) MEDIAFS_TRY(write_opened(id, at_ns));
+  for (const auto& [path, at_ns] : opened.paths) {
+    MEDIAFS_ASSIGN(const std::int64_t id, rows::resolve(*db_, path));
+    if (id == 0) paths.emplace(path, at_ns);
+    if (id != 0) MEDIAFS_TRY(write_opened(id, at_ns));
   }
   return {};
+}
+
+Status Writer::write_opened(std::int64_t id, WallNs at_ns) {
+  MEDIAFS_ASSIGN(auto update,
+                 db_->prepare("UPDATE node SET last_open = max(last_open, ?2), evict_at = CASE WHEN "
+                              "evict_at IS NULL THEN NULL ELSE max(last_open, ?2) END WHERE id = ?1"));
+  return update.bind(1, id).bind(2, at_ns).run();
 }
 
 void Writer::tell(const Told& told) noexcept {

@@ -39,11 +39,17 @@ class Writer {
   enum class Haste : std::uint8_t { at_once, patient };
   Status flush_pending(Haste haste) EXCLUDES(mutex_);
   void opened(std::int64_t id, WallNs at_ns) EXCLUDES(mutex_);
+  void opened(std::string_view path, WallNs at_ns) EXCLUDES(mutex_);
   Status flush_opened() EXCLUDES(mutex_);
   std::int64_t version() const { return version_.load(std::memory_order_acquire); }
 
  private:
-  using Opened = std::unordered_map<std::int64_t, WallNs>;
+  struct Opened {
+    std::unordered_map<std::int64_t, WallNs> ids;
+    std::unordered_map<std::string, WallNs> paths;
+    bool empty() const { return ids.empty() && paths.empty(); }
+    std::size_t size() const { return ids.size() + paths.size(); }
+  };
   struct Request {
     const Work* work;
     bool durable;
@@ -79,7 +85,9 @@ class Writer {
   // The outcome is the work's own; an error from here is the whole group's.
   Status run_one(const Work& work, Status& outcome, Told& told);
   Status call(const Work& work, Told& told);
-  Status write_opened(const Opened& opened);
+  // Paths as they are now; those without a row stay in `paths`.
+  Status write_opened(const Opened& opened, std::unordered_map<std::string, WallNs>& paths);
+  Status write_opened(std::int64_t id, WallNs at_ns);
   void tell(const Told& told) noexcept;
 
   std::unique_ptr<sql::Connection> db_;  // the writer thread's own
