@@ -1,7 +1,7 @@
 // What the mount has answered already and the database does not have yet: renames and removals of files, kept in a
 // journal beside the database until the writer's next group takes them over.
 // Threads:    append(), look(), lists(), empty(): any. take() and done(): the writer's.
-// Owns:       the journal, FILE-later.
+// Owns:       its file.
 // Shapes:     a record = size, checksum, number, names; numbers follow one another without a gap. The file is written
 //             anew from its start whenever nothing is pending, so a record may be followed by older ones: these have
 //             smaller numbers. Bounded: kMostPending records, kMostBytes.
