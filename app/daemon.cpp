@@ -15,6 +15,7 @@
 #include "app/control.h"
 #include "app/events.h"
 #include "app/handlers.h"
+#include "app/kernel_cache.h"
 #include "app/registry.h"
 #include "app/report.h"
 #include "app/vault_health.h"
@@ -86,6 +87,8 @@ struct Daemon::Parts {
   std::unique_ptr<tier::Reconcile> reconcile;
   std::unique_ptr<Events> events;
   std::unique_ptr<watcher::Watcher> watcher;
+  KernelCache kernel_cache{[this] { return watcher ? watcher->stats() : watcher::Stats{}; },
+                           [this] { return mount.get(); }};
   std::unique_ptr<VaultHealth> vault_health;
   std::unique_ptr<fs::Mount> mount;
   std::unique_ptr<ControlServer> control;
@@ -169,7 +172,9 @@ Status Daemon::Parts::open_tier(const Credentials& credentials, bool new_vault) 
 Status Daemon::Parts::first_contact(const std::stop_token& stop) {
   MEDIAFS_TRY(vault->collect_garbage());
   vault_met = true;
-  return reconcile->import_vault(stop);
+  auto imported = reconcile->import_vault(stop);
+  kernel_cache.forgotten("");  // it knows more names now
+  return imported;
 }
 
 // What changes or believes the vault waits until it is there and ours. The vault itself refuses too; but a job that
@@ -220,7 +225,7 @@ Status Daemon::Parts::open_pipeline() {
         if (auto begun = watcher->rescan(""); !begun)
           log::warning("can't scan the local branch", begun.err());
       },
-      [this] { activity.tell(); });
+      [this](const std::string& path) { kernel_cache.forgotten(path); }, [this] { activity.tell(); });
   watcher = std::make_unique<watcher::Watcher>(
       watcher::Watcher::Options{.root = config.local.path,
                                 .settle = config.incoming.settle,
@@ -236,7 +241,8 @@ Status Daemon::Parts::open_pipeline() {
                                       return node && *node && (*node)->local &&
                                              (*node)->local->fingerprint == tier::fingerprint_of(st);
                                     }},
-      [this](const watcher::Event& event) { events->push(event); });
+      [this](const watcher::Event& event) { events->push(event); },
+      [this](const watcher::RawEvent& event) { kernel_cache.noticed(event); });
   if (vault) {
     vault_health = std::make_unique<VaultHealth>(
         *vault, *branches.clock, [this](const std::stop_token& stop) { return first_contact(stop); },
@@ -263,7 +269,8 @@ Status Daemon::Parts::open_mount() {
                                     [this] {
                                       const Health health = vault_health ? vault_health->health() : Health{};
                                       return !health.known || health.ok;
-                                    }}));
+                                    },
+                                .watched = [this] { return kernel_cache.watched(); }}));
   return {};
 }
 

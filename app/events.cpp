@@ -89,10 +89,12 @@ void Events::handle(const watcher::Event& event, const std::stop_token& stop) {
     case Kind::moved_dir:
     case Kind::changed_dir:
       done = reconcile_.file_settled(event.path);
+      if (event.kind == Kind::moved_dir) forgotten_(event.from);
       break;
     case Kind::gone:
       done =
           event.to.empty() ? reconcile_.file_gone(event.path) : reconcile_.file_moved(event.path, event.to);
+      if (event.directory) forgotten_(event.path);
       break;
     case Kind::overflow:
       log::warning("the kernel's event queue overflowed; everything is scanned again");
@@ -104,6 +106,7 @@ void Events::handle(const watcher::Event& event, const std::stop_token& stop) {
       } else {
         log::info("the local branch is scanned",
                   {{"files", report->seen}, {"new", report->adopted}, {"gone", report->gone}});
+        if (report->gone > 0) forgotten_("");
       }
       break;
     }

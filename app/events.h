@@ -18,9 +18,14 @@ namespace mediafs::app {
 class Events {
  public:
   // `rescan` has the watcher look at everything again, which ends with a `scanned` event.
+  // `forgotten`: the catalogue has no directory there any more, which it had a moment ago; "": nor in other places.
   // `handled` is called after each event.
-  Events(tier::Reconcile& reconcile, std::function<void()> rescan, std::function<void()> handled = {})
-      : reconcile_(reconcile), rescan_(std::move(rescan)), handled_(std::move(handled)) {}
+  Events(tier::Reconcile& reconcile, std::function<void()> rescan,
+         std::function<void(const std::string& path)> forgotten, std::function<void()> handled = {})
+      : reconcile_(reconcile),
+        rescan_(std::move(rescan)),
+        forgotten_(std::move(forgotten)),
+        handled_(std::move(handled)) {}
   ~Events();
   Events(const Events&) = delete;
   Events& operator=(const Events&) = delete;
@@ -35,6 +40,7 @@ class Events {
 
   tier::Reconcile& reconcile_;
   std::function<void()> rescan_;
+  std::function<void(const std::string& path)> forgotten_;
   std::function<void()> handled_;
   SteadyTime scan_due_{};  // of the event thread
   Mutex mutex_;

@@ -17,6 +17,7 @@
 #include "common/pool.h"
 #include "fs/control_files.h"
 #include "fs/handle_table.h"
+#include "fs/listings.h"
 #include "fs/negotiate.h"
 #include "fs/node_table.h"
 #include "fs/passthrough.h"
@@ -29,8 +30,9 @@
 
 namespace mediafs::fs {
 
-inline constexpr double kEntryTimeout_s = 1;
-inline constexpr double kAttrTimeout_s = 1;
+// What others may change without our being told; and what we are told of.
+inline constexpr double kShortTimeout_s = 1;
+inline constexpr double kLongTimeout_s = 86'400;
 
 // How far a body may go on the thread that it runs on.
 enum class Level : std::uint8_t {
@@ -62,21 +64,16 @@ struct FileHandle {
   std::shared_ptr<const std::string> text;   // control
 };
 
-struct DirItem {
-  std::string name;
-  mode_t type = 0;
-  std::uint64_t inode = 0;
-  Branch branch = Branch::none;
-};
 struct DirHandle {
   NodeId node = 0;
   Mutex mutex;
-  std::shared_ptr<const std::vector<DirItem>> items GUARDED_BY(mutex);
+  Items items GUARDED_BY(mutex);
 };
 
 struct Found {
   Branch branch = Branch::none;
   struct stat st {};
+  std::uint64_t shown_inode = 0;  // where it is known
   std::optional<tier::Node> row;  // where it was asked for: always on the vault branch
 };
 
@@ -145,7 +142,15 @@ class Core {
                                  Found found);
   Result<fuse_entry_param> new_entry(NodeId parent, const std::string& name,
                                      const std::string& path);  // local
-  Result<struct stat> attributes(NodeId node, std::shared_ptr<FileHandle> handle, const May& may);
+  struct Attributes {
+    struct stat st {};
+    double timeout_s = kShortTimeout_s;
+  };
+  // stale: the name stands for something else now, or for nothing; the kernel looks it up again.
+  Result<Attributes> attributes(NodeId node, std::shared_ptr<FileHandle> handle, const May& may);
+  // For how long the kernel may believe what stands there, and its attributes.
+  double entry_timeout(Branch branch) const;
+  double attribute_timeout(const Found& found) const;
   std::uint64_t shown_inode(NodeId node, const std::string& path, const Found& found);
 
   // --- running a request: `body` on this thread, and over again on a pool's where it says that it must.
@@ -175,13 +180,19 @@ class Core {
   fuse_session* session = nullptr;
   Negotiation negotiation;
   Passthrough passthrough;
+  bool stateless_directories = false;                   // said by init()
+  std::atomic<bool> trusted{false};                     // changes underneath are told: see Invalidator
+  std::function<void(NodeId directory)> short_listing;  // its listing is good for a second
   NodeTable nodes;
   HandleTable<FileHandle> files;
   HandleTable<DirHandle> dirs;
+  Listings listings;
   ControlFiles control;
 
  private:
   explicit Core(Options options);
+  Result<struct stat> attributes_of(NodeId node, FileHandle& handle, const May& may);
+  Result<Attributes> attributes_at(NodeId node, const std::string& path, const May& may);
   Result<std::optional<std::vector<tree::Item>>> list_share(const std::string& path, const May& may);
   Pool* pool(Level level);
 

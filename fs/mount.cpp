@@ -11,12 +11,12 @@
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
-#include <deque>
 #include <thread>
 
 #include "common/log.h"
 #include "common/path.h"
 #include "fs/core.h"
+#include "fs/invalidator.h"
 #include "fs/loop_waits.h"
 #include "fs/mountpoint.h"
 #include "fs/ops.h"
@@ -24,7 +24,6 @@
 namespace mediafs::fs {
 namespace {
 
-constexpr std::size_t kMaxInvalidations = 65536;
 constexpr std::chrono::milliseconds kInterruptEvery{50};
 
 // libfuse prints why a mount failed; that text is the error's cause.
@@ -72,11 +71,8 @@ struct Mount::Impl {
   bool running GUARDED_BY(mutex) = false;
   bool stopping GUARDED_BY(mutex) = false;
   bool detached GUARDED_BY(mutex) = false;  // never twice: somebody may have mounted there since
-  std::deque<std::string> invalid GUARDED_BY(mutex);
-  std::jthread invalidator;
+  std::unique_ptr<Invalidator> invalidator;
 
-  void invalidate_queued(const std::stop_token& stop) noexcept;
-  void invalidate_now(const std::string& path);
   bool connection_ended() const;
   void end_connection();
   void detach();
@@ -86,36 +82,6 @@ struct Mount::Impl {
 bool Mount::Impl::connection_ended() const {
   struct pollfd device = {.fd = fuse_session_fd(session), .events = 0, .revents = 0};
   return poll(&device, 1, 0) == 1 && (device.revents & POLLERR) != 0;
-}
-
-// The kernel's side is told from here alone: within a handler it may wait for that very handler.
-void Mount::Impl::invalidate_queued(const std::stop_token& stop) noexcept {
-  std::stop_callback on_stop(stop, [this] {
-    MutexLock lock(mutex);
-    changed.notify_all();
-  });
-  MutexLock lock(mutex);
-  while (!stop.stop_requested()) {
-    if (invalid.empty()) {
-      changed.wait(mutex);
-      continue;
-    }
-    const std::string path = std::move(invalid.front());
-    invalid.pop_front();
-    lock.unlock();
-    invalidate_now(path);
-    lock.lock();
-  }
-}
-
-void Mount::Impl::invalidate_now(const std::string& path) {
-  const auto parent = core->nodes.find(parent_path(path));
-  if (!parent) return;  // the kernel knows nothing there
-  const std::string name(base_name(path));
-  const auto node = core->nodes.find(*parent, name);
-  if (node) fuse_lowlevel_notify_inval_inode(session, *node, 0, 0);
-  fuse_lowlevel_notify_inval_entry(session, *parent, name.c_str(), name.size());
-  fuse_lowlevel_notify_inval_inode(session, *parent, 0, 0);
 }
 
 // Files that are open keep a detached mount's connection going. The device's last descriptor ends it: the session's is
@@ -141,14 +107,12 @@ void Mount::Impl::detach() {
 
 void Mount::Impl::end_session() {
   if (session == nullptr) return;
-  if (invalidator.joinable()) {
-    invalidator.request_stop();
-    invalidator.join();
-  }
   core->shut_down();
+  if (invalidator && !mounted) invalidator->stop();
   if (mounted && !connection_ended()) detach();
   if (mounted) {
     if (!connection_ended()) end_connection();
+    if (invalidator) invalidator->stop();  // it may have waited for a request that nobody answers any more
     // This frees what fuse_session_mount made; were the connection not ended, it would unmount by name.
     if (connection_ended()) fuse_session_unmount(session);
   }
@@ -200,8 +164,11 @@ Result<std::unique_ptr<Mount>> Mount::create(Options options) {
   impl->mounted = true;
   impl->core->session = impl->session;
   MEDIAFS_TRY(hook_session(impl->session));
-  Impl* raw = impl.get();
-  impl->invalidator = std::jthread([raw](const std::stop_token& stop) { raw->invalidate_queued(stop); });
+  impl->invalidator = std::make_unique<Invalidator>(*impl->core, std::move(options.watched));
+  impl->core->short_listing = [told = impl->invalidator.get()](NodeId directory) {
+    told->short_listing(directory);
+  };
+  impl->invalidator->start();
   return std::unique_ptr<Mount>(new Mount(std::move(impl)));
 }
 
@@ -249,13 +216,12 @@ void Mount::stop() {
   }
 }
 
-void Mount::invalidate(std::string_view path) {
-  if (path.empty()) return;
-  MutexLock lock(impl_->mutex);
-  // Beyond this the short timeouts do the work.
-  if (impl_->invalid.size() >= kMaxInvalidations) return;
-  impl_->invalid.emplace_back(path);
-  impl_->changed.notify_all();
+void Mount::noticed(Noticed what, std::string_view path) {
+  using Kind = Invalidator::Kind;
+  static constexpr std::array kKinds{Kind::name, Kind::attributes, Kind::contents, Kind::names,
+                                     Kind::everything};
+  if (impl_->invalidator)
+    impl_->invalidator->notice(kKinds[static_cast<std::size_t>(what)], std::string(path));
 }
 
 std::uint64_t Mount::open_count(std::string_view path) const {

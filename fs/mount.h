@@ -1,5 +1,5 @@
 // The mount: one tree over the branches, served through FUSE.
-// Threads:    create() and run() on one thread; run() blocks and starts its own threads. stop(), invalidate() and
+// Threads:    create() and run() on one thread; run() blocks and starts its own threads. stop(), noticed() and
 //             open_count() from any thread.
 // Owns:       the session and the mount. Borrows Branches, Streams, Mover and what the functions use (outlive it).
 // Errors:     create(): what stands in the way, with the mount point and what to do about it.
@@ -34,6 +34,9 @@ class Mount {
     std::chrono::milliseconds vault_deadline{30'000};               // of one read
     std::function<bool()> vault_answers = {};  // false: known not to, so that a read needn't wait that long
     std::chrono::milliseconds space_limit{300'000};  // how long a writer waits for eviction
+    // Whether every change made underneath is told by noticed(). While not, the kernel keeps nothing for longer than a
+    // second. Asked once a second, on a thread of the mount's.
+    std::function<bool()> watched = {};
     bool passthrough = true;  // where the kernel can: local files are read and written without us
   };
   // Mounts. A stale mount that a killed process left is cleared first. The tree answers once run() serves it.
@@ -47,8 +50,16 @@ class Mount {
   // descriptors, which answer ENOTCONN from then on.
   void stop();
 
-  // The kernel forgets what it knows of a path and of its directory's listing. Queued; returns at once.
-  void invalidate(std::string_view path);
+  // Something was noticed underneath, be it our own doing. The kernel is told of what is news to it. Queued; returns at
+  // once.
+  enum class Noticed : std::uint8_t {
+    name,        // it appeared, vanished, or stands for something else
+    attributes,  // of what has that name
+    contents,    // so, and its bytes
+    names,       // any name in the directory `path`
+    everything,  // changes were lost; nothing is believed for long until `watched` says so
+  };
+  void noticed(Noticed what, std::string_view path);
   std::uint64_t open_count(std::string_view path) const;
   const std::string& mountpoint() const;
   std::optional<bool> share_answers() const;  // unset: there is no share

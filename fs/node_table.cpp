@@ -1,6 +1,7 @@
 #include "fs/node_table.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/path.h"
 
@@ -24,6 +25,7 @@ NodeId NodeTable::remember(NodeId parent, std::string_view name, const Seen& see
   ++node.lookups;
   node.branch = seen.branch;
   if (node.shown_inode == 0) node.shown_inode = seen.shown_inode;
+  node.told = true;
   index(id, node, seen);
   return id;
 }
@@ -32,7 +34,7 @@ NodeId NodeTable::remember(NodeId parent, std::string_view name, const Seen& see
 NodeId NodeTable::matching(NodeId parent, std::string_view name, const Seen& seen) {
   const InodeKey key{seen.device, seen.inode};
   if (auto named = names_.find(NameRef{parent, name}); named != names_.end()) {
-    const NodeId id = named->second;
+    const NodeId id = named->second.node;
     const Node& node = nodes_.at(id);
     const bool other_file = node.type != seen.type || (node.local_opens > 0 && !(node.local == key));
     if (!other_file) return id;
@@ -59,22 +61,44 @@ NodeId NodeTable::insert(const Seen& seen) {
 }
 
 void NodeTable::attach(NodeId id, NodeId parent, std::string_view name) {
-  auto [at, fresh] = names_.emplace(NameKey{parent, std::string(name)}, id);
+  auto [at, fresh] = names_.emplace(NameKey{parent, std::string(name)}, Named{.node = id});
   if (!fresh) return;
-  nodes_.at(id).names.push_back(&at->first);
-  if (auto above = nodes_.find(parent); above != nodes_.end()) ++above->second.children;
+  give_name(nodes_.at(id), &*at);
+  auto above = nodes_.find(parent);
+  if (above == nodes_.end()) return;
+  at->second.behind = std::exchange(above->second.first_child, &*at);
+  if (at->second.behind != nullptr) at->second.behind->second.before = &*at;
+}
+
+// The newest name first: a path is built of that.
+void NodeTable::give_name(Node& node, NameEntry* entry) {
+  entry->second.other = std::exchange(node.name, entry);
+}
+
+void NodeTable::take_name(Node& node, NameEntry* entry) {
+  NameEntry** at = &node.name;
+  while (*at != nullptr && *at != entry) at = &(*at)->second.other;
+  if (*at != nullptr) *at = entry->second.other;
+}
+
+void NodeTable::unlink_child(NameEntry* entry) {
+  const Named& named = entry->second;
+  if (named.behind != nullptr) named.behind->second.before = named.before;
+  if (named.before != nullptr) {
+    named.before->second.behind = named.behind;
+  } else if (auto above = nodes_.find(entry->first.parent); above != nodes_.end()) {
+    above->second.first_child = named.behind;
+  }
 }
 
 NodeId NodeTable::detach(NodeId parent, std::string_view name) {
-  auto named = names_.find(NameRef{parent, name});
-  if (named == names_.end()) return 0;
-  const NodeId id = named->second;
-  std::erase(nodes_.at(id).names, &named->first);
-  names_.erase(named);
-  if (auto above = nodes_.find(parent); above != nodes_.end()) {
-    --above->second.children;
-    drop_unused(parent);
-  }
+  auto at = names_.find(NameRef{parent, name});
+  if (at == names_.end()) return 0;
+  const NodeId id = at->second.node;
+  take_name(nodes_.at(id), &*at);
+  unlink_child(&*at);
+  names_.erase(at);
+  drop_unused(parent);
   return id;
 }
 
@@ -100,15 +124,15 @@ void NodeTable::drop_unused(NodeId id) {
     candidates.pop_back();
     if (at == nodes_.end() || at->first == kRootNode) continue;
     Node& node = at->second;
-    if (node.lookups > 0 || node.children > 0 || !node.handles.empty()) continue;
-    for (const NameKey* key : node.names) {
-      if (auto parent = nodes_.find(key->parent); parent != nodes_.end()) {
-        --parent->second.children;
-        candidates.push_back(key->parent);
-      }
-      names_.erase(names_.find(NameRef{key->parent, key->name}));
+    if (node.lookups > 0 || node.first_child != nullptr || node.opens > 0) continue;
+    while (NameEntry* name = node.name) {
+      node.name = name->second.other;
+      candidates.push_back(name->first.parent);
+      unlink_child(name);
+      names_.erase(names_.find(NameRef{name->first.parent, name->first.name}));
     }
     unindex(at->first, node);
+    contents_.erase(at->first);
     nodes_.erase(at);
   }
 }
@@ -127,11 +151,11 @@ bool NodeTable::build_path(NodeId id, std::string& path) const {
   std::size_t length = 0;
   while (id != kRootNode) {
     auto at = nodes_.find(id);
-    if (at == nodes_.end() || at->second.names.empty()) return false;
-    const NameKey* key = at->second.names.front();
-    parts.emplace_back(key->name);
-    length += key->name.size() + 1;
-    id = key->parent;
+    if (at == nodes_.end() || at->second.name == nullptr) return false;
+    const NameKey& key = at->second.name->first;
+    parts.emplace_back(key.name);
+    length += key.name.size() + 1;
+    id = key.parent;
   }
   path.reserve(length);
   for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
@@ -164,7 +188,7 @@ std::optional<NodeId> NodeTable::find(std::string_view path) const {
     const std::size_t slash = path.find('/');
     auto named = names_.find(NameRef{id, path.substr(0, slash)});
     if (named == names_.end()) return std::nullopt;
-    id = named->second;
+    id = named->second.node;
     path = slash == std::string_view::npos ? std::string_view{} : path.substr(slash + 1);
   }
   return id;
@@ -174,15 +198,15 @@ std::optional<NodeId> NodeTable::find(NodeId parent, std::string_view name) cons
   MutexLock lock(mutex_);
   auto named = names_.find(NameRef{parent, name});
   if (named == names_.end()) return std::nullopt;
-  return named->second;
+  return named->second.node;
 }
 
 std::optional<NodeTable::Name> NodeTable::name(NodeId id) const {
   MutexLock lock(mutex_);
   auto at = nodes_.find(id);
-  if (at == nodes_.end() || at->second.names.empty()) return std::nullopt;
-  const NameKey* key = at->second.names.front();
-  return Name{key->parent, key->name};
+  if (at == nodes_.end() || at->second.name == nullptr) return std::nullopt;
+  const NameKey& key = at->second.name->first;
+  return Name{key.parent, key.name};
 }
 
 std::uint64_t NodeTable::shown_inode(NodeId id) const {
@@ -223,7 +247,8 @@ void NodeTable::rename(NodeId parent, std::string_view name, NodeId new_parent, 
   renames_.fetch_add(1, std::memory_order_release);
   auto moving = names_.find(NameRef{parent, name});
   auto target = names_.find(NameRef{new_parent, new_name});
-  if (moving != names_.end() && target != names_.end() && moving->second == target->second) return;
+  if (moving != names_.end() && target != names_.end() && moving->second.node == target->second.node)
+    return;
   if (target != names_.end()) {
     const NodeId replaced = detach(new_parent, new_name);
     if (auto at = nodes_.find(replaced); at != nodes_.end() && at->second.local_opens == 0) {
@@ -233,7 +258,7 @@ void NodeTable::rename(NodeId parent, std::string_view name, NodeId new_parent, 
   }
   moving = names_.find(NameRef{parent, name});
   if (moving == names_.end()) return;
-  const NodeId id = moving->second;
+  const NodeId id = moving->second.node;
   Node& node = nodes_.at(id);
   ++node.lookups;  // so that losing one name before it has the other does not drop it
   detach(parent, name);
@@ -253,65 +278,71 @@ void NodeTable::exchange(NodeId parent, std::string_view name, NodeId new_parent
     if (other != names_.end()) drop_unused(detach(new_parent, new_name));
     return;
   }
-  Node& first = nodes_.at(one->second);
-  Node& second = nodes_.at(other->second);
-  std::erase(first.names, &one->first);
-  std::erase(second.names, &other->first);
-  first.names.push_back(&other->first);
-  second.names.push_back(&one->first);
-  std::swap(one->second, other->second);
+  Node& first = nodes_.at(one->second.node);
+  Node& second = nodes_.at(other->second.node);
+  take_name(first, &*one);
+  take_name(second, &*other);
+  give_name(first, &*other);
+  give_name(second, &*one);
+  std::swap(one->second.node, other->second.node);
 }
 
 void NodeTable::opened(NodeId id, std::uint64_t handle, Branch branch) {
   MutexLock lock(mutex_);
   auto at = nodes_.find(id);
   if (at == nodes_.end()) return;
-  at->second.handles.push_back(handle);
+  handles_[id].push_back(handle);
+  ++at->second.opens;
   if (branch == Branch::local) ++at->second.local_opens;
 }
 
 void NodeTable::closed(NodeId id, std::uint64_t handle, Branch branch) {
   MutexLock lock(mutex_);
   auto at = nodes_.find(id);
-  if (at == nodes_.end()) return;
-  if (std::erase(at->second.handles, handle) > 0 && branch == Branch::local) --at->second.local_opens;
-  if (at->second.names.empty() && at->second.handles.empty()) unindex(id, at->second);
+  auto open = handles_.find(id);
+  if (at == nodes_.end() || open == handles_.end()) return;
+  Node& node = at->second;
+  if (std::erase(open->second, handle) > 0) {
+    --node.opens;
+    if (branch == Branch::local) --node.local_opens;
+  }
+  if (node.opens == 0) handles_.erase(open);
+  if (node.name == nullptr && node.opens == 0) unindex(id, node);
   drop_unused(id);
 }
 
 std::uint64_t NodeTable::open_count(NodeId id) const {
   MutexLock lock(mutex_);
   auto at = nodes_.find(id);
-  return at == nodes_.end() ? 0 : at->second.handles.size();
+  return at == nodes_.end() ? 0 : at->second.opens;
 }
 
 std::vector<std::uint64_t> NodeTable::handles(NodeId id) const {
   MutexLock lock(mutex_);
-  auto at = nodes_.find(id);
-  return at == nodes_.end() ? std::vector<std::uint64_t>{} : at->second.handles;
+  auto open = handles_.find(id);
+  return open == handles_.end() ? std::vector<std::uint64_t>{} : open->second;
 }
 
 std::optional<std::uint64_t> NodeTable::any_handle(NodeId id) const {
   MutexLock lock(mutex_);
-  auto at = nodes_.find(id);
-  if (at == nodes_.end() || at->second.handles.empty()) return std::nullopt;
-  return at->second.handles.front();
+  auto open = handles_.find(id);
+  if (open == handles_.end() || open->second.empty()) return std::nullopt;
+  return open->second.front();
 }
 
 bool NodeTable::same_content(NodeId id, std::uint64_t size_bytes, std::int64_t mtime_ns) {
   MutexLock lock(mutex_);
-  auto at = nodes_.find(id);
-  if (at == nodes_.end()) return false;
-  Node& node = at->second;
-  const bool same = node.content_mtime_ns == mtime_ns && node.content_size == size_bytes;
-  node.content_size = size_bytes;
-  node.content_mtime_ns = mtime_ns;
+  if (!nodes_.contains(id)) return false;
+  auto [at, fresh] = contents_.try_emplace(id);
+  Content& known = at->second;
+  const bool same = !fresh && known.mtime_ns == mtime_ns && known.size_bytes == size_bytes;
+  known = {size_bytes, mtime_ns};
   return same;
 }
 
 void NodeTable::forget_content(NodeId id) {
   MutexLock lock(mutex_);
-  if (auto at = nodes_.find(id); at != nodes_.end()) at->second.content_mtime_ns = -1;
+  contents_.erase(id);
 }
 
 }  // namespace mediafs::fs

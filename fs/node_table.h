@@ -76,10 +76,33 @@ class NodeTable {
   bool same_content(NodeId id, std::uint64_t size_bytes, std::int64_t mtime_ns) EXCLUDES(mutex_);
   void forget_content(NodeId id) EXCLUDES(mutex_);  // the kernel writes it: nobody here can say
 
+  // --- what the kernel may believe for long: see Invalidator. Said before the look at what it will be told.
+  void telling(NodeId id) EXCLUDES(mutex_);    // its attributes
+  void listing(NodeId id) EXCLUDES(mutex_);    // its names
+  bool take_told(NodeId id) EXCLUDES(mutex_);  // whether the kernel may have them; it has them no more
+  bool take_listed(NodeId id) EXCLUDES(mutex_);
+  bool is_directory(NodeId id) const EXCLUDES(mutex_);
+  bool has_other_names(NodeId id) const EXCLUDES(mutex_);  // hard links that were looked up
+  bool is_local(NodeId id, std::uint64_t device, std::uint64_t inode) const EXCLUDES(mutex_);
+  // It is open as a local file, and not as this one.
+  bool open_as_other(NodeId id, std::uint64_t device, std::uint64_t inode) const EXCLUDES(mutex_);
+  NodeId find_local(std::uint64_t device, std::uint64_t inode) const EXCLUDES(mutex_);  // 0: unknown
+  std::vector<NodeId> children(NodeId directory) const EXCLUDES(mutex_);
+  std::vector<NodeId> all() const EXCLUDES(mutex_);
+
  private:
   struct NameKey {
     NodeId parent;
     std::string name;
+  };
+  struct Named;
+  using NameEntry = std::pair<const NameKey, Named>;
+  // What the name stands for, its neighbours in its directory, and the node's next name.
+  struct Named {
+    NodeId node = 0;
+    NameEntry* before = nullptr;
+    NameEntry* behind = nullptr;
+    NameEntry* other = nullptr;
   };
   struct NameRef {
     NodeId parent;
@@ -108,23 +131,29 @@ class NodeTable {
       return static_cast<std::size_t>(k.inode * 0x9E3779B97F4A7C15ULL ^ k.device);
     }
   };
+  // There may be millions: what few have stands elsewhere.
   struct Node {
-    std::vector<const NameKey*> names;  // keys of names_, whose addresses are stable
-    std::vector<std::uint64_t> handles;
+    NameEntry* name = nullptr;  // in names_, where its address is stable
+    NameEntry* first_child = nullptr;
     std::uint64_t lookups = 0;
-    std::uint64_t children = 0;
     InodeKey local{0, 0};
     std::uint64_t shown_inode = 0;
-    std::uint64_t content_size = 0;
-    std::int64_t content_mtime_ns = -1;
-    std::uint32_t local_opens = 0;
+    std::uint32_t opens = 0, local_opens = 0;
     mode_t type = 0;
     Branch branch = Branch::none;
+    bool told = false, listed = false;
+  };
+  struct Content {
+    std::uint64_t size_bytes = 0;
+    std::int64_t mtime_ns = 0;
   };
 
   NodeId matching(NodeId parent, std::string_view name, const Seen& seen) REQUIRES(mutex_);
   NodeId insert(const Seen& seen) REQUIRES(mutex_);
   void attach(NodeId id, NodeId parent, std::string_view name) REQUIRES(mutex_);
+  void give_name(Node& node, NameEntry* entry) REQUIRES(mutex_);
+  void take_name(Node& node, NameEntry* entry) REQUIRES(mutex_);
+  void unlink_child(NameEntry* entry) REQUIRES(mutex_);
   NodeId detach(NodeId parent, std::string_view name) REQUIRES(mutex_);  // 0: unknown
   void index(NodeId id, Node& node, const Seen& seen) REQUIRES(mutex_);
   void unindex(NodeId id, Node& node) REQUIRES(mutex_);
@@ -134,8 +163,10 @@ class NodeTable {
   std::atomic<std::uint64_t> renames_{0};  // rename() and exchange() so far
   mutable Mutex mutex_;
   std::unordered_map<NodeId, Node> nodes_ GUARDED_BY(mutex_);
-  std::unordered_map<NameKey, NodeId, NameHash, NameEqual> names_ GUARDED_BY(mutex_);
+  std::unordered_map<NameKey, Named, NameHash, NameEqual> names_ GUARDED_BY(mutex_);
   std::unordered_map<InodeKey, NodeId, InodeHash> inodes_ GUARDED_BY(mutex_);
+  std::unordered_map<NodeId, std::vector<std::uint64_t>> handles_ GUARDED_BY(mutex_);  // of nodes that are open
+  std::unordered_map<NodeId, Content> contents_ GUARDED_BY(mutex_);                    // where it is known
   NodeId next_ GUARDED_BY(mutex_) = kRootNode + 1;
 };
 

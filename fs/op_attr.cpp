@@ -110,7 +110,7 @@ void op_getattr(Core& core, AttrReply reply, NodeId node, const fuse_file_info* 
     return core.attributes(node, handle, may);
   };
   core.serve(std::move(reply), std::move(body),
-             [](AttrReply& r, const struct stat& st) { r.attributes(st, kAttrTimeout_s); });
+             [](AttrReply& r, const Core::Attributes& a) { r.attributes(a.st, a.timeout_s); });
 }
 
 void op_setattr(Core& core, AttrReply reply, NodeId node, const struct stat& st, int to_set,
@@ -118,13 +118,13 @@ void op_setattr(Core& core, AttrReply reply, NodeId node, const struct stat& st,
   auto body = [
     &core, node, handle = handle_of(core, info), c = changes_of(st, to_set, reply.caller().uid), changed =
     false
-  ](const May& may) mutable -> Result<struct stat> {
+  ](const May& may) mutable -> Result<Core::Attributes> {
     if (!changed) MEDIAFS_TRY(change(core, node, handle, c, may));
     changed = true;
     return core.attributes(node, handle, may);
   };
   core.serve(std::move(reply), std::move(body),
-             [](AttrReply& r, const struct stat& now) { r.attributes(now, kAttrTimeout_s); });
+             [](AttrReply& r, const Core::Attributes& a) { r.attributes(a.st, a.timeout_s); });
 }
 
 }  // namespace mediafs::fs

@@ -1,13 +1,13 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
+
 #include "common/path.h"
 #include "fs/ops.h"
 
 namespace mediafs::fs {
 namespace {
-
-using Items = std::shared_ptr<const std::vector<DirItem>>;
 
 Result<std::vector<DirItem>> read_items(Core& core, NodeId node, const May& may) {
   const auto path = core.nodes.path(node);
@@ -20,29 +20,39 @@ Result<std::vector<DirItem>> read_items(Core& core, NodeId node, const May& may)
   std::vector<DirItem> items;
   for (std::string_view name : ControlFiles::kNames) {
     MEDIAFS_ASSIGN(const struct stat st, core.control.stat(join_path(*path, name)));
-    items.push_back(DirItem{std::string(name), S_IFREG, st.st_ino, Branch::control});
+    items.push_back(DirItem{std::string(name), S_IFREG, st.st_ino, Branch::control, 0});
   }
   return items;
 }
 
-// The listing that a handle goes on with: made anew whenever it is read from its start.
-Result<Items> items_of(Core& core, NodeId node, DirHandle& handle, off_t offset, const May& may) {
-  if (offset != 0) {
-    MutexLock lock(handle.mutex);
-    if (handle.items) return handle.items;
-  }
-  MEDIAFS_ASSIGN(auto rest, read_items(core, node, may));
-  std::vector<DirItem> all;
-  all.reserve(rest.size() + 2);
-  all.push_back(DirItem{".", S_IFDIR, core.nodes.shown_inode(node), Branch::none});
-  all.push_back(DirItem{"..", S_IFDIR, 0, Branch::none});
+Result<Items> make_items(Core& core, NodeId node, const May& may) {
+  core.nodes.listing(node);  // before the look: what changes during it is told then
+  MEDIAFS_ASSIGN(auto all, read_items(core, node, may));
+  all.push_back(DirItem{".", S_IFDIR, core.nodes.shown_inode(node), Branch::none, 0});
+  all.push_back(DirItem{"..", S_IFDIR, 0, Branch::none, 0});
   for (DirItem& item : all) {
     if (item.inode == 0) item.inode = kRootNode;  // an entry with number 0 would not be shown
   }
-  all.insert(all.end(), std::make_move_iterator(rest.begin()), std::make_move_iterator(rest.end()));
-  auto items = std::make_shared<const std::vector<DirItem>>(std::move(all));
-  MutexLock lock(handle.mutex);
-  handle.items = items;
+  put_in_places(all);
+  return std::make_shared<const std::vector<DirItem>>(std::move(all));
+}
+
+// The listing that a handle, or the kernel by itself, goes on with: made anew whenever it is read from its start.
+Result<Items> items_of(Core& core, NodeId node, DirHandle* handle, off_t offset, const May& may) {
+  if (offset != 0 && handle != nullptr) {
+    MutexLock lock(handle->mutex);
+    if (handle->items) return handle->items;
+  }
+  if (offset != 0 && handle == nullptr) {
+    if (Items kept = core.listings.find(node)) return kept;
+  }
+  MEDIAFS_ASSIGN(Items items, make_items(core, node, may));
+  if (handle == nullptr) {
+    core.listings.keep(node, items);
+    return items;
+  }
+  MutexLock lock(handle->mutex);
+  handle->items = items;
   return items;
 }
 
@@ -58,6 +68,7 @@ std::optional<Found> known_attributes(Core& core, int local_dir, const std::stri
                                       const DirItem& item) {
   Found found;
   found.branch = item.branch;
+  found.shown_inode = item.inode;
   if (item.branch == Branch::local && local_dir >= 0) {
     if (fstatat(local_dir, item.name.c_str(), &found.st, AT_SYMLINK_NOFOLLOW) != 0) return std::nullopt;
     return found;
@@ -75,9 +86,9 @@ struct Page {
 };
 
 void send_plain(DirReply& reply, const Page& page) {
-  for (std::size_t i = static_cast<std::size_t>(page.offset); i < page.items->size(); ++i) {
+  for (std::size_t i = index_behind(*page.items, page.offset); i < page.items->size(); ++i) {
     const DirItem& item = (*page.items)[i];
-    if (!reply.add(item.name.c_str(), stat_of(item), static_cast<off_t>(i + 1))) break;
+    if (!reply.add(item.name.c_str(), stat_of(item), item.place)) break;
   }
   reply.send();
 }
@@ -89,7 +100,7 @@ void send_plus(Core& core, DirReply& reply, const Page& page) {
     if (auto opened = tree::open_directory(core.local_root.get(), *dir)) local = std::move(*opened);
   }
   std::vector<NodeId> remembered;
-  for (std::size_t i = static_cast<std::size_t>(page.offset); i < page.items->size(); ++i) {
+  for (std::size_t i = index_behind(*page.items, page.offset); i < page.items->size(); ++i) {
     const DirItem& item = (*page.items)[i];
     fuse_entry_param e{};
     e.attr = stat_of(item);
@@ -99,7 +110,7 @@ void send_plus(Core& core, DirReply& reply, const Page& page) {
         if (auto made = core.entry(page.node, item.name, path, std::move(*found))) e = *made;
       }
     }
-    if (!reply.add_plus(item.name.c_str(), e, static_cast<off_t>(i + 1))) {
+    if (!reply.add_plus(item.name.c_str(), e, item.place)) {
       if (e.ino != 0) core.nodes.forget(e.ino, 1);
       break;
     }
@@ -112,6 +123,8 @@ void send_plus(Core& core, DirReply& reply, const Page& page) {
 }  // namespace
 
 void op_opendir(Core& core, OpenReply reply, NodeId node, fuse_file_info info) {
+  // The kernel does it by itself from now on, and keeps listings until it is told. A share tells nothing.
+  if (core.stateless_directories) return reply.fail(ENOSYS);
   auto handle = std::make_shared<DirHandle>();
   handle->node = node;
   info.fh = core.dirs.add(std::move(handle));
@@ -123,12 +136,14 @@ void op_opendir(Core& core, OpenReply reply, NodeId node, fuse_file_info info) {
 
 void op_readdir(Core& core, DirReply reply, NodeId node, off_t offset, std::uint64_t id, bool plus) {
   auto handle = core.dirs.get(id);
-  if (!handle) return reply.fail(EBADF);
+  if (!handle && !core.stateless_directories) return reply.fail(EBADF);
   auto body = [&core, node, handle, offset](const May& may) -> Result<Page> {
-    MEDIAFS_ASSIGN(Items items, items_of(core, node, *handle, offset, may));
+    MEDIAFS_ASSIGN(Items items, items_of(core, node, handle.get(), offset, may));
     return Page{node, offset, std::move(items)};
   };
-  core.serve(std::move(reply), std::move(body), [&core, plus](DirReply& r, const Page& page) {
+  core.serve(std::move(reply), std::move(body), [&core, plus, handle](DirReply& r, const Page& page) {
+    // What is listed of .mediafs and of what nobody watches is not kept for long.
+    if (!handle && page.offset == 0 && !core.trusted && core.short_listing) core.short_listing(page.node);
     if (plus) {
       send_plus(core, r, page);
     } else {

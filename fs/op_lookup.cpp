@@ -8,7 +8,7 @@ void op_lookup(Core& core, EntryReply reply, NodeId parent, std::string name) {
     return core.steadily(path_now, may, [&](const std::string& path) -> Result<fuse_entry_param> {
       if (core.is_control(path)) {
         MEDIAFS_ASSIGN(const struct stat st, core.control.stat(path));
-        return core.entry(parent, name, path, Found{Branch::control, st, {}});
+        return core.entry(parent, name, path, Found{Branch::control, st, 0, {}});
       }
       const auto known = core.nodes.find(parent, name);
       MEDIAFS_ASSIGN(Found found, core.resolve(path, may, known ? core.nodes.branch(*known) : Branch::none));

@@ -123,9 +123,10 @@ Result<Opened> open_control(Core& core, const std::string& path, int flags, cons
   return opened;
 }
 
-void note_opened(Core& core, const std::string& path, const Found& found) {
-  if (found.row) return core.b.catalogue->opened(found.row->id, core.b.clock->wall_ns());
-  core.b.catalogue->opened(path, core.b.clock->wall_ns());
+void note_opened(Core& core, const std::string& path, const std::optional<tier::Node>& row) {
+  const WallNs now = core.b.clock->wall_ns();
+  if (row) return core.b.catalogue->opened(row->id, now);
+  core.b.catalogue->opened(path, now);
 }
 
 // A node that the kernel passes through stays so while it is open: a writer who joins then is not held back by his
@@ -161,6 +162,13 @@ Result<Opened> open_path(Core& core, const Opener& who, const std::string& path,
   const NodeId node = who.node;
   const int flags = who.flags;
   if (core.is_control(path)) return open_control(core, path, flags, may);
+  if (core.nodes.branch(node) == Branch::local) {  // as a rule it still is
+    MEDIAFS_ASSIGN(auto opened, open_local(core, node, path, flags, may));
+    if (opened) {
+      note_opened(core, path, {});
+      return std::move(*opened);
+    }
+  }
   // A file may move from one branch to the other between looking and opening; not for long.
   for (int attempt = 0; attempt < 10; ++attempt) {
     MEDIAFS_ASSIGN(const Found found, core.resolve(path, may, core.nodes.branch(node)));
@@ -169,7 +177,7 @@ Result<Opened> open_path(Core& core, const Opener& who, const std::string& path,
                                                 : open_vault(core, node, path, found, flags, may);
     if (!opened) return std::move(opened).error();
     if (!*opened) continue;
-    note_opened(core, path, found);
+    note_opened(core, path, found.row);
     return std::move(**opened);
   }
   return make_error(ErrorCode::busy, "open " + printable(path), "it is moving between branches");
@@ -250,20 +258,29 @@ Result<std::optional<Created>> create_new(Core& core, NodeId parent, const std::
   MEDIAFS_ASSIGN(const auto claimed, core.claim_names({{parent, name}}, may));
   const std::string& path = claimed.paths.front();
   if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
-  MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(path)), may));
-  auto made = tree::create_file(core.local_root.get(), path, file_flags(flags), mode & ~caller.umask);
+  const int root = core.local_root.get();
+  const mode_t given = mode & ~caller.umask;
+  auto made = tree::create_file(root, path, file_flags(flags), given);
+  if (!made && made.error().code == ErrorCode::not_found) {
+    MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(path)), may));
+    made = tree::create_file(root, path, file_flags(flags), given);
+  }
   if (!made) {
     if (made.error().code == ErrorCode::exists && (flags & O_EXCL) == 0) return std::optional<Created>{};
     return std::move(made).error();
   }
-  MEDIAFS_TRY(tree::give_to(core.local_root.get(), path, caller.uid, caller.gid, mode & ~caller.umask));
   Opened opened;
   opened.handle = std::make_shared<FileHandle>();
   opened.handle->branch = Branch::local;
   opened.handle->fd = std::move(*made);
   MEDIAFS_ASSIGN(opened.st, stat_fd(opened.handle->fd.get()));
+  if (opened.st.st_uid != caller.uid || opened.st.st_gid != caller.gid) {
+    MEDIAFS_TRY(tree::give_to(root, path, caller.uid, caller.gid, given));
+    MEDIAFS_ASSIGN(opened.st, stat_fd(opened.handle->fd.get()));
+  }
   const Opener who{.node = 0, .flags = flags, .uid = caller.uid};
-  MEDIAFS_ASSIGN(auto created, with_entry(core, who, std::move(opened), core.new_entry(parent, name, path)));
+  auto entry = core.entry(parent, name, path, Found{Branch::local, opened.st, 0, {}});
+  MEDIAFS_ASSIGN(auto created, with_entry(core, who, std::move(opened), std::move(entry)));
   return std::optional<Created>(std::move(created));
 }
 
@@ -286,10 +303,14 @@ void op_open(Core& core, OpenReply reply, NodeId node, fuse_file_info info) {
   auto body = [&core, who](const May& may) -> Result<Opened> {
     MEDIAFS_TRY(await_room(core, who.node, who.flags, may));
     const auto path_now = [&] { return core.path_of(who.node); };
-    MEDIAFS_ASSIGN(Opened opened, core.steadily(path_now, may, [&](const std::string& path) {
+    auto opened = core.steadily(path_now, may, [&](const std::string& path) {
       return open_path(core, who, path, may);
-    }));
-    MEDIAFS_TRY(choose_service(core, who, opened));
+    });
+    // Let the kernel look: it may believe in a name that is no more.
+    if (!opened && opened.error().code == ErrorCode::not_found && !needed(opened.error()))
+      return make_error(ErrorCode::stale, opened.error().message());
+    if (!opened) return opened;
+    MEDIAFS_TRY(choose_service(core, who, *opened));
     return opened;
   };
   core.serve(std::move(reply), std::move(body), [&core, node, info](OpenReply& r, Opened opened) mutable {

@@ -24,6 +24,12 @@ Result<std::string> get(Core& core, NodeId node, const std::string& name, const 
   MEDIAFS_ASSIGN(const std::string path, core.path_of(node));
   if (core.is_control(path)) return no_attribute();
   if (is_own_attribute(name)) return own_attribute(core, node, path, name, may);
+  // The kernel asks for a file's capabilities at its first write.
+  if (const auto open = core.nodes.any_handle(node)) {
+    const auto handle = core.files.get(*open);
+    if (handle && handle->node == node && handle->branch == Branch::local)
+      return tree::get_xattr(handle->fd.get(), name);
+  }
   return on_branch<std::string>(core, node, path, may, no_attribute(),
                                 [path, name](int root) { return tree::get_xattr(root, path, name); });
 }

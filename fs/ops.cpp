@@ -199,8 +199,12 @@ void on_init(Core& core, fuse_conn_info* connection) noexcept {
   set(FUSE_CAP_PARALLEL_DIROPS, true);
   set(FUSE_CAP_ATOMIC_O_TRUNC, true);
   set(FUSE_CAP_READDIRPLUS, true);
-  set(FUSE_CAP_READDIRPLUS_AUTO, true);
-  set(FUSE_CAP_AUTO_INVAL_DATA, true);
+  set(FUSE_CAP_READDIRPLUS_AUTO, false);
+  // What a share's file holds changes without our being told; of all else we tell.
+  set(FUSE_CAP_AUTO_INVAL_DATA, core.share != nullptr);
+  set(FUSE_CAP_EXPLICIT_INVAL_DATA, core.share == nullptr);
+  core.stateless_directories =
+      core.share == nullptr && (connection->capable & FUSE_CAP_NO_OPENDIR_SUPPORT) != 0;
   set(FUSE_CAP_HANDLE_KILLPRIV, false);  // its second version is ours: see tree::drop_set_id
   set(FUSE_CAP_WRITEBACK_CACHE, false);
   set(FUSE_CAP_SPLICE_READ, false);  // plain copies are faster than pipes here

@@ -371,6 +371,11 @@ Result<std::string> get_xattr(int root, const std::string& path, const std::stri
   });
 }
 
+Result<std::string> get_xattr(int fd, const std::string& name) {
+  return grown("getxattr", "",
+               [&](char* into, std::size_t size) { return ::fgetxattr(fd, name.c_str(), into, size); });
+}
+
 Result<std::string> list_xattr(int root, const std::string& path) {
   return with_node(root, path, [&](const std::string& node) -> Result<std::string> {
     return grown("listxattr", path,

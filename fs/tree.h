@@ -77,6 +77,7 @@ bool has_set_id(const struct stat& st) noexcept;
 Status give_to(int root, const std::string& path, uid_t uid, gid_t gid, mode_t mode);
 
 Result<std::string> get_xattr(int root, const std::string& path, const std::string& name);
+Result<std::string> get_xattr(int fd, const std::string& name);  // of an open file
 Result<std::string> list_xattr(int root, const std::string& path);
 Status set_xattr(int root, const std::string& path, const std::string& name, std::string_view value,
                  int flags);

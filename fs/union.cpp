@@ -45,25 +45,25 @@ Result<Found> Core::resolve_vault(const std::string& path) {
   const bool there = row && (row->kind == tier::NodeKind::directory || row->vault);
   if (!there) return make_error(ErrorCode::not_found, printable(path));
   const struct stat st = stat_of(*row);
-  return Found{Branch::vault, st, std::move(row)};
+  return Found{Branch::vault, st, 0, std::move(row)};
 }
 
 Result<Found> Core::resolve(const std::string& path, const May& may, Branch last) {
   auto local = tree::stat(local_root.get(), path);
-  if (local) return Found{Branch::local, *local, {}};
+  if (local) return Found{Branch::local, *local, 0, {}};
   if (!absent(local.error())) return std::move(local).error();
   std::optional<Error> share_error;
   if (share_usable() && path != share->marker()) {
     if (may.level == Level::now) return needs(Level::block);
     auto st = share->call<struct stat>([path](int root) { return tree::stat(root, path); }, may.stop);
-    if (st) return Found{Branch::share, *st, {}};
+    if (st) return Found{Branch::share, *st, 0, {}};
     if (!absent(st.error())) share_error = st.error();
   }
   auto vault = resolve_vault(path);
   if (vault || vault.error().code != ErrorCode::not_found) return vault;
   if (share && (share_error || !share_usable()) && path != share->marker()) {
     MEDIAFS_ASSIGN(const auto remembered, share_memory->stat(path));
-    if (remembered) return Found{Branch::share, *remembered, {}};
+    if (remembered) return Found{Branch::share, *remembered, 0, {}};
   }
   if (share_error) return std::move(*share_error);
   if (last == Branch::share && share) {
@@ -74,21 +74,21 @@ Result<Found> Core::resolve(const std::string& path, const May& may, Branch last
 
 // Unset: the share has no such directory.
 Result<std::optional<std::vector<tree::Item>>> Core::list_share(const std::string& path, const May& may) {
-  using Items = std::vector<tree::Item>;
+  using Listed = std::vector<tree::Item>;
   if (share->usable()) {
     if (may.level == Level::now) return needs(Level::block);
-    auto items = share->call<Items>([path](int root) { return tree::list(root, path); }, may.stop);
+    auto items = share->call<Listed>([path](int root) { return tree::list(root, path); }, may.stop);
     if (items) {
       if (path.empty()) std::erase_if(*items, [&](const tree::Item& i) { return i.name == share->marker(); });
       share_memory->listed(path, *items);
-      return std::optional<Items>(std::move(*items));
+      return std::optional<Listed>(std::move(*items));
     }
-    if (absent(items.error())) return std::optional<Items>{};
+    if (absent(items.error())) return std::optional<Listed>{};
   }
-  MEDIAFS_ASSIGN(Items remembered, share_memory->list(path));
-  if (!remembered.empty()) return std::optional<Items>(std::move(remembered));
+  MEDIAFS_ASSIGN(Listed remembered, share_memory->list(path));
+  if (!remembered.empty()) return std::optional<Listed>(std::move(remembered));
   MEDIAFS_ASSIGN(const auto directory, share_memory->stat(path));
-  return directory && S_ISDIR(directory->st_mode) ? std::optional<Items>(std::move(remembered))
+  return directory && S_ISDIR(directory->st_mode) ? std::optional<Listed>(std::move(remembered))
                                                   : std::nullopt;
 }
 
@@ -116,7 +116,7 @@ Result<std::vector<DirItem>> Core::list(const std::string& path, const May& may)
     for (tree::Item& item : found) {
       if (path.empty() && item.name == tier::kStateName) continue;
       if (!names.insert(item.name).second) continue;
-      items.push_back(DirItem{std::move(item.name), item.type, item.inode, branch});
+      items.push_back(DirItem{std::move(item.name), item.type, item.inode, branch, 0});
     }
   };
   bool there = false;
@@ -149,7 +149,7 @@ Result<std::vector<DirItem>> Core::list(const std::string& path, const May& may)
     if (!row.has_vault || !names.insert(row.name).second) continue;
     there = true;
     const mode_t type = row.kind == tier::NodeKind::directory ? S_IFDIR : S_IFREG;
-    items.push_back(DirItem{row.name, type, row.inode, Branch::vault});
+    items.push_back(DirItem{row.name, type, row.inode, Branch::vault, 0});
   }
   if (!there && !resolve_vault(path)) return make_error(ErrorCode::not_found, printable(path));
   return items;
@@ -196,6 +196,7 @@ Status Core::fetch(const std::string& path, const May& may) {
 
 std::uint64_t Core::shown_inode(NodeId node, const std::string& path, const Found& found) {
   if (const std::uint64_t known = node == 0 ? 0 : nodes.shown_inode(node)) return known;
+  if (found.shown_inode != 0) return found.shown_inode;
   if (found.row) return found.row->inode;
   if (found.branch == Branch::local || found.branch == Branch::vault) {
     auto row = b.catalogue->find(path);
@@ -219,47 +220,90 @@ Result<fuse_entry_param> Core::entry(NodeId parent, const std::string& name, con
   e.ino = nodes.remember(parent, name, seen);
   e.attr = found.st;
   e.attr.st_ino = nodes.shown_inode(e.ino);
-  e.attr_timeout = found.branch == Branch::control ? 0 : kAttrTimeout_s;
-  e.entry_timeout = kEntryTimeout_s;
+  e.attr_timeout = attribute_timeout(found);
+  e.entry_timeout = entry_timeout(found.branch);
   return e;
 }
 
 Result<fuse_entry_param> Core::new_entry(NodeId parent, const std::string& name, const std::string& path) {
   MEDIAFS_ASSIGN(const struct stat st, tree::stat(local_root.get(), path));
-  return entry(parent, name, path, Found{Branch::local, st, {}});
+  return entry(parent, name, path, Found{Branch::local, st, 0, {}});
 }
 
-Result<struct stat> Core::attributes(NodeId node, std::shared_ptr<FileHandle> handle, const May& may) {
-  auto path = nodes.path(node);
-  if (!handle && !path) {
-    if (auto any = nodes.any_handle(node)) handle = files.get(*any);
+double Core::entry_timeout(Branch branch) const {
+  // The share may get what is only in the vault, and changes without our being told.
+  const bool ours = branch == Branch::local || (branch == Branch::vault && !share);
+  return ours && trusted ? kLongTimeout_s : kShortTimeout_s;
+}
+
+double Core::attribute_timeout(const Found& found) const {
+  if (found.branch == Branch::control) return 0;
+  if (S_ISDIR(found.st.st_mode)) return entry_timeout(found.branch);
+  if (found.branch == Branch::local) {
+    // Nobody tells of a write before the file is closed, nor of all the names that it has.
+    constexpr std::int64_t kYoung_s = 30;
+    const std::int64_t now_s = b.clock->wall_ns() / 1'000'000'000;
+    const bool young = std::max(found.st.st_mtim.tv_sec, found.st.st_ctim.tv_sec) > now_s - kYoung_s;
+    if (young || found.st.st_nlink > 1) return kShortTimeout_s;
   }
+  // What the vault's listing showed gets its attributes when it is first read.
+  const bool proven = !found.row || (found.row->vault && found.row->vault->checksum);
+  return proven ? entry_timeout(found.branch) : kShortTimeout_s;
+}
+
+Result<struct stat> Core::attributes_of(NodeId node, FileHandle& handle, const May& may) {
   struct stat st {};
-  if (handle && handle->branch == Branch::local) {
-    MEDIAFS_ASSIGN(st, stat_fd(handle->fd.get()));
-  } else if (handle && handle->branch == Branch::share) {
+  if (handle.branch == Branch::local) {
+    MEDIAFS_ASSIGN(st, stat_fd(handle.fd.get()));
+  } else if (handle.branch == Branch::share) {
     if (may.level == Level::now) return needs(Level::block);
-    MEDIAFS_ASSIGN(st, share->call_file<struct stat>(
-                           handle->share, [](int fd) { return stat_fd(fd); }, may.stop));
-  } else if (path && is_control(*path)) {
-    return control.stat(*path);
-  } else if (path) {
-    const auto path_now = [&] { return path_of(node); };
-    return steadily(
-        path_now, may, [&](const std::string& at) -> Result<struct stat> {
-          MEDIAFS_ASSIGN(const Found found, resolve(at, may, nodes.branch(node)));
-          struct stat now = found.st;
-          now.st_ino = shown_inode(node, at, found);
-          return now;
-        });
-  } else if (handle && handle->vault) {
-    st = handle->vault->opened_as();
-    st.st_nlink = 0;
+    MEDIAFS_ASSIGN(
+        st, share->call_file<struct stat>(
+                handle.share, [](int fd) { return stat_fd(fd); }, may.stop));
+  } else if (handle.vault) {
+    st = handle.vault->opened_as();
+    if (!nodes.path(node)) st.st_nlink = 0;
   } else {
-    return make_error(ErrorCode::not_found, "attributes of a removed file");
+    return make_error(ErrorCode::stale, "attributes of a removed file");
   }
   if (const std::uint64_t known = nodes.shown_inode(node)) st.st_ino = known;
   return st;
+}
+
+Result<Core::Attributes> Core::attributes_at(NodeId node, const std::string& path, const May& may) {
+  if (is_control(path)) {
+    MEDIAFS_ASSIGN(const struct stat st, control.stat(path));
+    return Attributes{st, 0};
+  }
+  MEDIAFS_ASSIGN(Found found, resolve(path, may, nodes.branch(node)));
+  const bool other = found.branch == Branch::local && nodes.open_as_other(node, found.st.st_dev, found.st.st_ino);
+  if (other || S_ISDIR(found.st.st_mode) != nodes.is_directory(node))
+    return make_error(ErrorCode::stale, printable(path), "the name stands for something else");
+  found.st.st_ino = shown_inode(node, path, found);
+  // Nobody tells of a change of the root itself.
+  return Attributes{found.st, node == kRootNode ? kShortTimeout_s : attribute_timeout(found)};
+}
+
+Result<Core::Attributes> Core::attributes(NodeId node, std::shared_ptr<FileHandle> handle, const May& may) {
+  nodes.telling(node);
+  const auto open_handle = [&]() -> std::shared_ptr<FileHandle> {
+    const auto any = nodes.any_handle(node);
+    auto open = any ? files.get(*any) : nullptr;
+    return open && open->node == node ? open : nullptr;  // a directory's handles are numbered elsewhere
+  };
+  const bool by_handle = handle && (handle->branch == Branch::local || handle->branch == Branch::share);
+  if (!by_handle && nodes.path(node)) {
+    const auto path_now = [&] { return path_of(node); };
+    auto found =
+        steadily(path_now, may, [&](const std::string& path) { return attributes_at(node, path, may); });
+    const bool gone = !found && (found.error().code == ErrorCode::not_found ||
+                                 found.error().code == ErrorCode::stale || found.error().code == ErrorCode::not_directory);
+    if (!gone) return found;
+  }
+  if (!handle) handle = open_handle();
+  if (!handle) return make_error(ErrorCode::stale, "attributes of a removed file");
+  MEDIAFS_ASSIGN(const struct stat st, attributes_of(node, *handle, may));
+  return Attributes{st, kShortTimeout_s};
 }
 
 }  // namespace mediafs::fs

@@ -9,6 +9,7 @@
 #include <sstream>
 #include <thread>
 
+#include "app/kernel_cache.h"
 #include "common/log.h"
 #include "fs/mount.h"
 #include "tier/reconcile.h"
@@ -23,6 +24,7 @@ struct Settings {
   std::uint64_t reserve = 1 << 20;
   bool allow_other = true;
   bool passthrough = true;
+  bool watch = true;
 };
 
 Settings parse(int argc, char** argv) {
@@ -39,6 +41,7 @@ Settings parse(int argc, char** argv) {
     if (key == "--space-limit-ms") s.space_limit_ms = std::stoll(value);
     if (key == "--reserve") s.reserve = std::stoull(value);
     if (key == "--allow-other") s.allow_other = value == "1";
+    if (key == "--watch") s.watch = value == "1";
     if (key == "--passthrough") s.passthrough = value == "1";
   }
   return s;
@@ -54,6 +57,9 @@ struct World {
   std::unique_ptr<tier::Mover> mover;
   std::unique_ptr<tier::Reconcile> reconcile;
   std::unique_ptr<fs::Mount> mount;
+  std::unique_ptr<watcher::Watcher> watcher;
+  app::KernelCache cache{[this] { return watcher ? watcher->stats() : watcher::Stats{}; },
+                         [this] { return mount.get(); }};
 };
 
 Status open_world(World& w, const Settings& s) {
@@ -91,8 +97,14 @@ Status open_world(World& w, const Settings& s) {
                                     .jobs_json = [] { return std::string("{\"jobs\":[]}\n"); },
                                     .vault_deadline = std::chrono::milliseconds(s.vault_deadline_ms),
                                     .space_limit = std::chrono::milliseconds(s.space_limit_ms),
+                                    .watched = [&w] { return w.cache.watched(); },
                                     .passthrough = s.passthrough}));
-  return {};
+  if (!s.watch) return {};
+  w.watcher = std::make_unique<watcher::Watcher>(
+      watcher::Watcher::Options{.root = s.local,
+                                .hidden = [&w](std::string_view p) { return w.b.is_state(p); }},
+      [](const watcher::Event&) {}, [&w](const watcher::RawEvent& event) { w.cache.noticed(event); });
+  return w.watcher->start();
 }
 
 // Catalogued, checksummed and in the vault.
@@ -151,7 +163,8 @@ Result<std::string> obey(World& w, const std::string& command, const std::string
   if (command == "evict") done = evict(w, path);
   if (command == "fetch") done = w.mover->fetch(path, {}, {});
   if (command == "vault-jobs") done = run_vault_jobs(w);
-  if (command == "invalidate") w.mount->invalidate(path);
+  if (command == "invalidate") w.mount->noticed(fs::Mount::Noticed::name, path);
+  if (command == "trusted") return std::string(w.cache.watched() ? "yes" : "no");
   if (!done) return std::move(done).error();
   if (command == "passthrough") {
     const auto state = w.mount->passthrough();
@@ -190,6 +203,7 @@ int main(int argc, char** argv) {
     auto answer = obey(w, line.substr(0, space), space == std::string::npos ? "" : line.substr(space + 1));
     std::cout << (answer ? "ok " + *answer : "error: " + answer.error().message()) << std::endl;
   }
+  if (w.watcher) w.watcher->stop();
   w.mount->stop();
   server.join();
   std::cout << (served ? "ok stopped" : "error: " + served.error().message()) << std::endl;

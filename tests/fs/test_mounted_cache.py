@@ -1,0 +1,325 @@
+"""What the kernel keeps: nothing is asked twice, and changes underneath are seen all the same. What the daemon is not
+asked is what works while it is stopped."""
+import os
+import signal
+import threading
+import time
+import unittest
+
+import mounted
+from mounted import Mounted, read, write
+
+M = None
+OLD = 1_600_000_000
+
+
+def setUpModule():
+    global M
+    M = Mounted().start()
+    soon(lambda: M.tell("trusted") == "yes")
+    time.sleep(1.2)  # the mount asks once a second
+
+
+def tearDownModule():
+    answer, code = M.stop()
+    M.close()
+    assert (answer, code) == ("stopped", 0), (answer, code)
+
+
+def soon(test):
+    deadline = time.time() + 10
+    while not test():
+        if time.time() > deadline:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+def without_the_daemon(action):
+    outcome = []
+    M.process.send_signal(signal.SIGSTOP)
+    thread = threading.Thread(target=lambda: outcome.append(action()), daemon=True)
+    try:
+        thread.start()
+        thread.join(1)
+        return list(outcome)
+    finally:
+        M.process.send_signal(signal.SIGCONT)
+        thread.join(10)
+
+
+def names(path):
+    return sorted(os.listdir(path))
+
+
+def walk(path):
+    found = []
+    with os.scandir(path) as entries:
+        for e in entries:
+            found.append((e.name, e.stat(follow_symlinks=False).st_size))
+            if e.is_dir(follow_symlinks=False):
+                found += walk(e.path)
+    return sorted(n for n in found if n[0] != "sub")
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.dir = self.id().split(".")[-1]
+        os.makedirs(M.under(self.dir + "/sub"))
+        for i in range(20):
+            self.under("f%d" % i, b"x" * i)
+        self.under("sub/deep", b"deep")
+        self.on = M.on(self.dir)
+        self.assertTrue(soon(lambda: len(names(self.on)) == 21))
+
+    def under(self, name, data, old=True):
+        """Written underneath long ago: a file that was changed lately is told for a second only."""
+        path = M.under(self.dir + "/" + name)
+        write(path, data)
+        if old:
+            os.utime(path, (OLD, OLD))
+        return path
+
+    def settled(self):
+        """Names and attributes of the directory's files as told for long (their ctime is of now)."""
+        walk(self.on)
+
+
+class Kept(Case):
+    def test_a_walk_again_asks_nothing(self):
+        # Files made underneath a moment ago are told for a second; the listing and the names are not asked again.
+        def again():
+            first = names(self.on)  # and the root's own attributes, which are told for a second
+            return without_the_daemon(lambda: names(self.on)) == [first]
+        self.assertTrue(soon(again))
+
+
+class Underneath(Case):
+    def test_new_name(self):
+        self.settled()
+        self.assertFalse(os.path.exists(self.on + "/new"))
+        self.under("new", b"new")
+        self.assertTrue(soon(lambda: os.path.exists(self.on + "/new")))
+        self.assertTrue(soon(lambda: "new" in names(self.on)))
+        self.assertEqual(read(self.on + "/new"), b"new")
+
+    def test_removed_name(self):
+        self.settled()
+        os.unlink(M.under(self.dir + "/f3"))
+        self.assertTrue(soon(lambda: not os.path.exists(self.on + "/f3")))
+        self.assertTrue(soon(lambda: "f3" not in names(self.on)))
+
+    def test_renamed(self):
+        self.settled()
+        self.assertFalse(os.path.exists(self.on + "/moved"))
+        os.rename(M.under(self.dir + "/f5"), M.under(self.dir + "/moved"))
+        self.assertTrue(soon(lambda: os.path.exists(self.on + "/moved") and not os.path.exists(self.on + "/f5")))
+        os.rename(M.under(self.dir + "/sub"), M.under(self.dir + "/directory"))
+        self.assertTrue(soon(lambda: os.path.exists(self.on + "/directory/deep")))
+        self.assertTrue(soon(lambda: not os.path.exists(self.on + "/sub/deep")))
+        self.assertTrue(soon(lambda: "directory" in names(self.on) and "sub" not in names(self.on)))
+
+    def test_replaced(self):
+        self.settled()
+        self.assertEqual(read(self.on + "/f7"), b"x" * 7)
+        self.under(".new", b"replaced")
+        os.rename(M.under(self.dir + "/.new"), M.under(self.dir + "/f7"))
+        self.assertTrue(soon(lambda: os.stat(self.on + "/f7").st_size == 8))
+        self.assertEqual(read(self.on + "/f7"), b"replaced")
+
+    def test_written(self):
+        self.settled()
+        with open(self.on + "/f9", "rb", buffering=0) as held:
+            self.assertEqual(held.read(), b"x" * 9)
+            self.under("f9", b"longer than before")
+            self.assertTrue(soon(lambda: os.stat(self.on + "/f9").st_size == 18))
+            self.assertEqual(os.pread(held.fileno(), 100, 0), b"longer than before")
+
+    def test_growing(self):
+        """A file that somebody writes underneath and has not closed."""
+        self.settled()
+        with open(M.under(self.dir + "/f9"), "ab", buffering=0) as f:
+            for size in (12, 15):
+                f.write(b"abc")
+                self.assertTrue(soon(lambda: os.stat(self.on + "/f9").st_size == size))
+
+    def test_chmod(self):
+        self.settled()
+        os.chmod(M.under(self.dir + "/f1"), 0o600)
+        os.chmod(M.under(self.dir + "/sub"), 0o700)
+        self.assertTrue(soon(lambda: os.stat(self.on + "/f1").st_mode & 0o777 == 0o600))
+        self.assertTrue(soon(lambda: os.stat(self.on + "/sub").st_mode & 0o777 == 0o700))
+
+    def test_links(self):
+        self.settled()
+        self.assertEqual(os.stat(self.on + "/f2").st_nlink, 1)
+        os.link(M.under(self.dir + "/f2"), M.under(self.dir + "/link"))
+        self.assertTrue(soon(lambda: os.stat(self.on + "/f2").st_nlink == 2))
+        self.assertTrue(soon(lambda: os.stat(self.on + "/link").st_nlink == 2))
+        os.unlink(M.under(self.dir + "/link"))
+        self.assertTrue(soon(lambda: os.stat(self.on + "/f2").st_nlink == 1))
+        self.assertTrue(soon(lambda: not os.path.exists(self.on + "/link")))
+        os.link(self.on + "/f2", self.on + "/link")
+        os.unlink(self.on + "/link")
+        self.assertEqual(os.stat(self.on + "/f2").st_nlink, 1)
+
+    def test_directory_that_appears_with_all_in_it(self):
+        self.assertFalse(os.path.exists(self.on + "/late"))
+        os.makedirs(M.under(self.dir + "/late/a/b"))
+        for i in range(50):
+            self.under("late/a/b/%d" % i, b"x")
+        self.assertTrue(soon(lambda: os.path.exists(self.on + "/late/a/b")))
+        self.assertTrue(soon(lambda: len(names(self.on + "/late/a/b")) == 50))
+
+    def test_times_of_a_directory(self):
+        before = os.stat(self.on).st_mtime_ns
+        time.sleep(0.02)
+        self.under("later", b"")
+        self.assertTrue(soon(lambda: os.stat(self.on).st_mtime_ns > before))
+
+    def test_open_to_write_what_is_no_more(self):
+        """The kernel believes in the name: it must look again before it says that there is nothing to open."""
+        self.settled()
+        os.unlink(M.under(self.dir + "/f4"))
+        self.assertTrue(soon(lambda: not os.path.exists(self.on + "/f4")))
+        self.under("f4", b"again")
+        self.assertTrue(soon(lambda: os.path.exists(self.on + "/f4")))
+        os.unlink(M.under(self.dir + "/f4"))
+        with open(self.on + "/f4", "wb") as f:  # perhaps before anybody was told
+            f.write(b"through the mount")
+        self.assertEqual(read(M.under(self.dir + "/f4")), b"through the mount")
+
+    def test_replaced_while_it_is_open(self):
+        self.settled()
+        with open(self.on + "/f8", "rb", buffering=0) as held:
+            inode = os.fstat(held.fileno()).st_ino
+            self.under(".new", b"another file")
+            os.rename(M.under(self.dir + "/.new"), M.under(self.dir + "/f8"))
+            self.assertTrue(soon(lambda: os.stat(self.on + "/f8").st_size == 12))
+            self.assertEqual(os.fstat(held.fileno()).st_ino, inode)
+            self.assertEqual(held.read(), b"x" * 8)
+            os.unlink(M.under(self.dir + "/f8"))
+            self.assertTrue(soon(lambda: not os.path.exists(self.on + "/f8")))
+
+    def test_file_and_directory_take_turns(self):
+        self.settled()
+        for _ in range(3):
+            os.unlink(M.under(self.dir + "/f6"))
+            os.mkdir(M.under(self.dir + "/f6"))
+            self.assertTrue(soon(lambda: os.path.isdir(self.on + "/f6")))
+            os.rmdir(M.under(self.dir + "/f6"))
+            self.under("f6", b"a file")
+            self.assertTrue(soon(lambda: os.path.isfile(self.on + "/f6")))
+
+    def test_directory_is_another_one(self):
+        """Nothing of the old directory shows in the one that took its name."""
+        self.settled()
+        os.makedirs(M.under(self.dir + "/other/inner"))
+        self.under("other/mine", b"mine")
+        os.makedirs(M.under(self.dir + "/sub/inner"))
+        self.under("sub/inner/deeper", b"deeper")
+        self.assertTrue(soon(lambda: os.path.exists(self.on + "/sub/inner/deeper")))
+        os.rename(M.under(self.dir + "/sub"), M.under(self.dir + "/away"))
+        os.rename(M.under(self.dir + "/other"), M.under(self.dir + "/sub"))
+        self.assertTrue(soon(lambda: os.path.exists(self.on + "/sub/mine")))
+        self.assertTrue(soon(lambda: not os.path.exists(self.on + "/sub/deep")))
+        self.assertTrue(soon(lambda: not os.path.exists(self.on + "/sub/inner/deeper")))
+        self.assertEqual(read(self.on + "/away/inner/deeper"), b"deeper")
+
+    def test_a_kill_while_changes_are_told(self):
+        """Nobody waits for a lock that only the killed mount's answers would have freed."""
+        m = Mounted()
+        self.addCleanup(m.close)
+        m.start()
+        os.mkdir(m.on("d"))
+        done = threading.Event()
+
+        def churn(root, n):
+            i = 0
+            while not done.is_set():
+                path = root("d/%d-%d" % (n, i % 50))
+                try:
+                    write(path, b"x")
+                    os.rename(path, path + "r")
+                    os.unlink(path + "r")
+                except OSError:
+                    pass
+                i += 1
+        threads = [threading.Thread(target=churn, args=(root, n), daemon=True)
+                   for n, root in enumerate([m.on, m.on, m.under, m.under])]
+        for t in threads:
+            t.start()
+        for _ in range(5):
+            time.sleep(0.2)
+            m.kill()
+            m.start()
+        done.set()
+        for t in threads:
+            t.join(20)
+            self.assertFalse(t.is_alive())
+        m.stop()
+
+
+class Through(Case):
+    def test_own_changes_are_seen_at_once(self):
+        self.settled()
+        for i in range(200):
+            a, b = self.on + "/a%d" % i, self.on + "/b%d" % i
+            write(a, b"x" * (i + 1))
+            self.assertEqual(os.stat(a).st_size, i + 1)
+            os.rename(a, b)
+            self.assertFalse(os.path.exists(a))
+            os.truncate(b, 5000)
+            self.assertEqual(os.stat(b).st_size, 5000)
+            self.assertIn("b%d" % i, os.listdir(self.on))
+            os.unlink(b)
+            self.assertFalse(os.path.exists(b))
+            self.assertNotIn("b%d" % i, os.listdir(self.on))
+
+    def test_reading_while_names_come_and_go(self):
+        """A listing that is under way shows all names that stay, each once."""
+        os.mkdir(self.on + "/many")
+        stay = {"stay%d" % i for i in range(800)}
+        for name in stay:
+            write(self.on + "/many/" + name, b"")
+        seen = []
+        with os.scandir(self.on + "/many") as entries:
+            for number, e in enumerate(entries):
+                seen.append(e.name)
+                if number % 20 == 0:
+                    write(self.on + "/many/go%d" % number, b"")
+                    list(os.scandir(self.on + "/many"))
+        self.assertEqual(len(seen), len(set(seen)))
+        self.assertLessEqual(stay, set(seen))
+        for name in names(self.on + "/many"):
+            os.unlink(self.on + "/many/" + name)
+        os.rmdir(self.on + "/many")
+
+    def test_evicted_and_fetched(self):
+        M.put(self.dir + "/film", b"y" * 5000)
+        self.assertEqual(os.stat(self.on + "/film").st_size, 5000)
+        M.tell("fetch " + self.dir + "/film")
+        with open(self.on + "/film", "ab") as f:
+            f.write(b"z")
+        self.assertEqual(os.stat(self.on + "/film").st_size, 5001)
+        self.assertTrue(soon(lambda: names(self.on).count("film") == 1))  # it was made underneath
+
+
+class NotWatched(unittest.TestCase):
+    def test_changes_are_seen_after_a_second(self):
+        m = Mounted(watch=0)
+        self.addCleanup(m.close)
+        m.start()
+        os.mkdir(m.on("d"))
+        write(m.on("d/f"), b"x")
+        self.assertFalse(os.path.exists(m.on("d/new")))
+        self.assertEqual(os.listdir(m.on("d")), ["f"])
+        write(m.under("d/new"), b"new")
+        os.unlink(m.under("d/f"))
+        self.assertTrue(soon(lambda: os.path.exists(m.on("d/new")) and not os.path.exists(m.on("d/f"))))
+        self.assertTrue(soon(lambda: os.listdir(m.on("d")) == ["new"]))
+        m.stop()
+
+
+if __name__ == "__main__":
+    mounted.main()
