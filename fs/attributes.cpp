@@ -34,7 +34,7 @@ Result<About> about(Core& core, NodeId node, const std::string& path, const May&
   a.copies.share = a.found.branch == Branch::share;
   a.copies.vault = a.row && a.row->vault && !a.row->vault->lost;
   if (!a.copies.local || !core.share_usable()) return a;
-  if (may.level == Level::now) return needs(Level::block);
+  if (may.level < Level::share) return needs(Level::share);
   a.copies.share =
       core.share->call<struct stat>([path](int root) { return tree::stat(root, path); }, may.stop)
           .has_value();

@@ -20,6 +20,10 @@ Error needs(Level level) {
   return error;
 }
 
+bool is_sick(const Error& e) noexcept {
+  return e.code == ErrorCode::busy || e.code == ErrorCode::timeout || e.code == ErrorCode::offline;
+}
+
 std::optional<Level> needed(const Error& error) noexcept {
   if (error.sys_errno > kNeedsBase) return std::nullopt;
   return static_cast<Level>(kNeedsBase - error.sys_errno);
@@ -38,6 +42,8 @@ Core::Core(Options options)
                   }),
       control(*options.branches.catalogue, std::move(options.status_json), std::move(options.jobs_json)),
       block_(std::make_unique<Pool>(Pool::Options{.name = "fs-block", .threads = 32, .queue_limit = 4096})),
+      share_(
+          std::make_unique<Pool>(Pool::Options{.name = "fs-share-req", .threads = 32, .queue_limit = 4096})),
       vault_(std::make_unique<Pool>(Pool::Options{.name = "fs-vault", .threads = 32, .queue_limit = 4096})),
       fetch_(std::make_unique<Pool>(Pool::Options{.name = "fs-fetch", .threads = 8, .queue_limit = 4096})),
       space_(std::make_unique<Pool>(Pool::Options{.name = "fs-space", .threads = 32, .queue_limit = 4096})) {}
@@ -73,6 +79,7 @@ void Core::shut_down() {
   ending_.request_stop();
   // In this order: a task of an earlier pool may submit to a later one.
   block_.reset();
+  share_.reset();
   vault_.reset();
   fetch_.reset();
   space_.reset();
@@ -86,6 +93,8 @@ Pool* Core::pool(Level level) {
     case Level::now:
     case Level::block:
       return block_.get();
+    case Level::share:
+      return share_.get();
     case Level::vault:
       return vault_.get();
     case Level::fetch:

@@ -37,7 +37,8 @@ inline constexpr double kLongTimeout_s = 86'400;
 // How far a body may go on the thread that it runs on.
 enum class Level : std::uint8_t {
   now,    // a FUSE thread: memory, local disk, catalogue reads and short commits
-  block,  // the share, claims, leases
+  block,  // claims, leases, a look at the share
+  share,  // what the share must answer
   vault,  // bytes of vault files
   fetch,  // whole files from the vault
   space,  // waiting for eviction
@@ -47,6 +48,7 @@ struct May {
   std::stop_token stop = {};  // the caller was interrupted, or the mount ends
 };
 Error needs(Level level);
+bool is_sick(const Error& error) noexcept;  // the share did not answer: what is remembered counts
 std::optional<Level> needed(const Error& error) noexcept;  // set for what needs() made
 
 class VaultReader;
@@ -75,6 +77,7 @@ struct Found {
   struct stat st {};
   std::uint64_t shown_inode = 0;  // where it is known
   std::optional<tier::Node> row;  // where it was asked for: always on the vault branch
+  bool remembered = false;        // the share did not say so now
 };
 
 class Core {
@@ -135,6 +138,19 @@ class Core {
   bool share_usable() const { return share && share->usable(); }
   // What the share has there, asked before it is changed. offline: it had something, and does not answer.
   Result<std::optional<struct stat>> on_share(const std::string& path, const May& may);
+  // What can be answered without the share too, by its memory once that is whole; is_sick() then. REQUIRES: share.
+  template <class T>
+  Result<T> look_at_share(std::function<Result<T>(int root)> work, const May& may) {
+    if (!share_memory->whole()) return ask_share<T>(std::move(work), may);
+    if (may.level == Level::now) return needs(Level::block);
+    return share->look<T>(std::move(work), may.stop);
+  }
+  // What only the share itself can do or say. REQUIRES: share.
+  template <class T>
+  Result<T> ask_share(std::function<Result<T>(int root)> work, const May& may) {
+    if (may.level < Level::share) return needs(Level::share);
+    return share->call<T>(std::move(work), may.stop);
+  }
 
   // --- answers
   // The node of what stands at (parent, name), with one lookup for the kernel; the caller sends it or forgets it.
@@ -148,6 +164,8 @@ class Core {
   };
   // stale: the name stands for something else now, or for nothing; the kernel looks it up again.
   Result<Attributes> attributes(NodeId node, std::shared_ptr<FileHandle> handle, const May& may);
+  // What is remembered of a file of the share that somebody writes to gives way to what his handle says.
+  Status ask_writer(NodeId node, Found& found, const May& may);
   // For how long the kernel may believe what stands there, and its attributes.
   double entry_timeout(Branch branch) const;
   double attribute_timeout(const Found& found) const;
@@ -194,6 +212,7 @@ class Core {
   Result<struct stat> attributes_of(NodeId node, FileHandle& handle, const May& may);
   Result<Attributes> attributes_at(NodeId node, const std::string& path, const May& may);
   Result<std::optional<std::vector<tree::Item>>> list_share(const std::string& path, const May& may);
+  std::shared_ptr<FileHandle> share_writer(NodeId node) const;
   Pool* pool(Level level);
 
   template <class R, class T, class Done>
@@ -223,7 +242,7 @@ class Core {
   }
 
   std::stop_source ending_;
-  std::unique_ptr<Pool> block_, vault_, fetch_, space_;
+  std::unique_ptr<Pool> block_, share_, vault_, fetch_, space_;
 };
 
 }  // namespace mediafs::fs

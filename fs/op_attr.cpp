@@ -72,8 +72,8 @@ Status change_path(Core& core, const std::string& path, const tree::Changes& c, 
       return done;
     }
     case Branch::share:
-      return core.share->call<void>([path, rest](int root) { return tree::apply(root, path, rest, true); },
-                                    may.stop);
+      return core.ask_share<void>([path, rest](int root) { return tree::apply(root, path, rest, true); },
+                                  may);
     case Branch::vault:
       return change_row(core, path, rest);
     case Branch::none:
@@ -95,7 +95,7 @@ Status change(Core& core, NodeId node, std::shared_ptr<FileHandle> handle, const
     if (!c.size_bytes || writable) return tree::apply(handle->fd.get(), c);
   }
   if (handle && handle->branch == Branch::share) {
-    if (may.level == Level::now) return needs(Level::block);
+    if (may.level < Level::share) return needs(Level::share);
     return core.share->call_file<void>(
         handle->share, [c](int fd) { return tree::apply(fd, c); }, may.stop);
   }
@@ -115,10 +115,8 @@ void op_getattr(Core& core, AttrReply reply, NodeId node, const fuse_file_info* 
 
 void op_setattr(Core& core, AttrReply reply, NodeId node, const struct stat& st, int to_set,
                 const fuse_file_info* info) {
-  auto body = [
-    &core, node, handle = handle_of(core, info), c = changes_of(st, to_set, reply.caller().uid), changed =
-    false
-  ](const May& may) mutable -> Result<Core::Attributes> {
+  auto body = [&core, node, handle = handle_of(core, info), c = changes_of(st, to_set, reply.caller().uid),
+               changed = false](const May& may) mutable -> Result<Core::Attributes> {
     if (!changed) MEDIAFS_TRY(change(core, node, handle, c, may));
     changed = true;
     return core.attributes(node, handle, may);

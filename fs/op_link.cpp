@@ -26,8 +26,7 @@ void op_readlink(Core& core, LinkReply reply, NodeId node) {
   auto body = [&core, node](const May& may) -> Result<std::string> {
     MEDIAFS_ASSIGN(const std::string path, core.path_of(node));
     if (core.nodes.branch(node) != Branch::share) return tree::read_link(core.local_root.get(), path);
-    if (may.level == Level::now) return needs(Level::block);
-    return core.share->call<std::string>([path](int root) { return tree::read_link(root, path); }, may.stop);
+    return core.ask_share<std::string>([path](int root) { return tree::read_link(root, path); }, may);
   };
   core.serve(std::move(reply), std::move(body),
              [](LinkReply& r, const std::string& text) { r.target(text); });

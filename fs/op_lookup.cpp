@@ -12,6 +12,7 @@ void op_lookup(Core& core, EntryReply reply, NodeId parent, std::string name) {
       }
       const auto known = core.nodes.find(parent, name);
       MEDIAFS_ASSIGN(Found found, core.resolve(path, may, known ? core.nodes.branch(*known) : Branch::none));
+      if (known) MEDIAFS_TRY(core.ask_writer(*known, found, may));
       return core.entry(parent, name, path, std::move(found));
     });
   };

@@ -59,13 +59,14 @@ Result<std::optional<Opened>> open_local(Core& core, NodeId node, const std::str
 
 Result<Opened> open_share(Core& core, const std::string& path, const Opener& who, const May& may) {
   ShareBranch* share = core.share.get();
-  auto file = share->call<std::shared_ptr<ShareBranch::File>>(
+  auto file = core.ask_share<std::shared_ptr<ShareBranch::File>>(
       [share, path, who](int root) -> Result<std::shared_ptr<ShareBranch::File>> {
-        MEDIAFS_ASSIGN(Fd fd, tree::open_file(root, path, file_flags(who.flags), true));
+        // The kernel says where to append; shares that can't answer with EIO.
+        MEDIAFS_ASSIGN(Fd fd, tree::open_file(root, path, file_flags(who.flags) & ~O_APPEND, true));
         if ((who.flags & O_TRUNC) != 0) MEDIAFS_TRY(tree::drop_set_id(fd.get(), who.uid));
         return std::make_shared<ShareBranch::File>(*share, std::move(fd));
       },
-      may.stop);
+      may);
   if (!file) return std::move(file).error();
   Opened opened;
   opened.handle = std::make_shared<FileHandle>();
@@ -230,6 +231,8 @@ void drop_handle(Core& core, NodeId node, std::uint64_t id) {
   auto handle = core.files.remove(id);
   if (!handle) return;
   const Branch branch = handle->branch;
+  if (const auto path = core.nodes.path(node); path && handle->share && writes(handle->flags))
+    core.share_memory->changed(*path);
   handle->service.release();  // now: a thread that has just answered may hold the handle a moment longer
   if (handle->marked) unmark(core, node, id, *handle);
   handle.reset();
@@ -303,9 +306,8 @@ void op_open(Core& core, OpenReply reply, NodeId node, fuse_file_info info) {
   auto body = [&core, who](const May& may) -> Result<Opened> {
     MEDIAFS_TRY(await_room(core, who.node, who.flags, may));
     const auto path_now = [&] { return core.path_of(who.node); };
-    auto opened = core.steadily(path_now, may, [&](const std::string& path) {
-      return open_path(core, who, path, may);
-    });
+    auto opened = core.steadily(path_now, may,
+                                [&](const std::string& path) { return open_path(core, who, path, may); });
     // Let the kernel look: it may believe in a name that is no more.
     if (!opened && opened.error().code == ErrorCode::not_found && !needed(opened.error()))
       return make_error(ErrorCode::stale, opened.error().message());
@@ -355,7 +357,7 @@ void op_flush(Core& core, StatusReply reply, std::uint64_t id) {
     return;
   }
   auto body = [&core, handle](const May& may) -> Status {
-    if (may.level == Level::now) return needs(Level::block);
+    if (may.level < Level::share) return needs(Level::share);
     return core.share->call_file<void>(
         handle->share,
         [](int fd) -> Status {

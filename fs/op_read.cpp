@@ -29,7 +29,7 @@ void read_local(DataReply reply, const FileHandle& handle, std::size_t size_byte
 void read_share(Core& core, DataReply reply, std::shared_ptr<FileHandle> handle, std::size_t size_bytes,
                 off_t offset) {
   auto body = [&core, handle, size_bytes, offset](const May& may) -> Result<Bytes> {
-    if (may.level == Level::now) return needs(Level::block);
+    if (may.level < Level::share) return needs(Level::share);
     return core.share->call_file<Bytes>(
         handle->share,
         [size_bytes, offset](int fd) -> Result<Bytes> {
@@ -95,7 +95,7 @@ void op_lseek(Core& core, SeekReply reply, off_t offset, int whence, std::uint64
   auto body = [&core, handle, offset, whence](const May& may) -> Result<off_t> {
     if (handle->branch == Branch::local) return seek_fd(handle->fd.get(), offset, whence);
     if (handle->branch == Branch::share) {
-      if (may.level == Level::now) return needs(Level::block);
+      if (may.level < Level::share) return needs(Level::share);
       return core.share->call_file<off_t>(
           handle->share, [offset, whence](int fd) { return seek_fd(fd, offset, whence); }, may.stop);
     }

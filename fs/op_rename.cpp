@@ -292,6 +292,7 @@ Status rename_claimed(Core& core, Move& m, const May& may) {
     return make_error(ErrorCode::read_only, printable(m.to));
   if ((m.flags & ~unsigned{RENAME_NOREPLACE | RENAME_EXCHANGE}) != 0) return errno_error(EINVAL, "rename");
   MEDIAFS_TRY(look(core, m, may));
+  if ((m.share_from || m.share_to) && may.level < Level::share) return needs(Level::share);
   if ((m.flags & RENAME_EXCHANGE) != 0) return exchange(core, m);
   MEDIAFS_TRY(may_leave_library(core, m));
   MEDIAFS_TRY(may_replace(core, m, may));

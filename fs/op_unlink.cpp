@@ -74,6 +74,7 @@ Status rmdir_path(Core& core, const std::string& path, const May& may) {
   if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
   MEDIAFS_ASSIGN(const Standing at, standing(core, path, Ask::all, may));
   if (at.nowhere()) return none_has(path);
+  if (at.share && may.level < Level::share) return needs(Level::share);
   MEDIAFS_ASSIGN(const auto items, core.list(path, may));
   if (!items.empty()) return errno_error(ENOTEMPTY, "rmdir " + printable(path));
   if (at.share) {
@@ -100,6 +101,7 @@ void op_unlink(Core& core, StatusReply reply, NodeId parent, std::string name) {
     if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
     MEDIAFS_ASSIGN(const Standing at, standing(core, path, Ask::first, may));
     if (at.nowhere()) return none_has(path);
+    if (at.share && may.level < Level::share) return needs(Level::share);
     if (is_directory(at)) return errno_error(EISDIR, "unlink " + printable(path));
     MEDIAFS_TRY(remove_file(core, path, at, may));
     core.nodes.remove_name(parent, name, !at.local || at.local->st_nlink <= 1);

@@ -30,7 +30,7 @@ void write_later(Core& core, WriteReply reply, std::shared_ptr<FileHandle> handl
       handle->cut_short = !written && written.error().sys_errno == ENOSPC;
       MEDIAFS_TRY(std::move(written));
     } else {
-      if (may.level == Level::now) return needs(Level::block);
+      if (may.level < Level::share) return needs(Level::share);
       MEDIAFS_TRY(core.share->call_file<void>(
           handle->share, [copy, offset, writer](int fd) { return write_file(fd, *copy, offset, writer); },
           may.stop));
@@ -83,7 +83,7 @@ void op_fallocate(Core& core, StatusReply reply, int mode, off_t offset, off_t s
       return allocate(handle->fd.get(), mode, offset, size_bytes, writer);
     }
     if (handle->branch != Branch::share) return errno_error(EBADF, "fallocate");
-    if (may.level == Level::now) return needs(Level::block);
+    if (may.level < Level::share) return needs(Level::share);
     return core.share->call_file<void>(
         handle->share,
         [mode, offset, size_bytes, writer](int fd) { return allocate(fd, mode, offset, size_bytes, writer); },
@@ -117,7 +117,7 @@ void op_fsync(Core& core, StatusReply reply, bool data_only, std::uint64_t id) {
   auto body = [&core, handle, data_only](const May& may) -> Status {
     if (handle->branch == Branch::local) return sync_file(handle->fd.get(), data_only);
     if (handle->branch != Branch::share) return {};
-    if (may.level == Level::now) return needs(Level::block);
+    if (may.level < Level::share) return needs(Level::share);
     return core.share->call_file<void>(
         handle->share, [data_only](int fd) { return sync_file(fd, data_only); }, may.stop);
   };

@@ -13,10 +13,9 @@ Result<T> on_branch(Core& core, NodeId node, const std::string& path, const May&
   MEDIAFS_ASSIGN(const Found found, core.resolve(path, may, core.nodes.branch(node)));
   if (found.branch == Branch::local) return on_tree(core.local_root.get());
   if (found.branch != Branch::share) return on_vault;
-  auto answer = core.share->call<T>(on_tree, may.stop);
+  auto answer = core.look_at_share<T>(on_tree, may);
   // `ls -l` asks for them: what is listed from memory has none to show.
-  if (!answer && (answer.error().code == ErrorCode::offline || answer.error().code == ErrorCode::timeout))
-    return on_vault;
+  if (!answer && is_sick(answer.error())) return on_vault;
   return answer;
 }
 
@@ -59,7 +58,7 @@ Result<std::string> list(Core& core, NodeId node, const May& may) {
 template <class OnTree>
 Status change(Core& core, NodeId node, const std::string& path, const May& may, OnTree on_tree) {
   MEDIAFS_ASSIGN(const Found found, core.resolve(path, may, core.nodes.branch(node)));
-  if (found.branch == Branch::share) return core.share->call<void>(on_tree, may.stop);
+  if (found.branch == Branch::share) return core.ask_share<void>(on_tree, may);
   if (found.branch == Branch::vault) {
     if (S_ISDIR(found.st.st_mode)) {
       MEDIAFS_TRY(core.ensure_local_directory(path, may));

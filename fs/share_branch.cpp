@@ -3,13 +3,19 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <deque>
+#include <map>
 #include <thread>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/sync.h"
 
@@ -19,9 +25,13 @@ namespace {
 constexpr std::size_t kMaxThreads = 16;
 constexpr std::size_t kMaxWaiting = 4096;
 constexpr std::chrono::milliseconds kProbeEvery{500};
+// How long a look waits: some times what looks take here, within these.
+constexpr std::chrono::milliseconds kShortMoment{50}, kLongMoment{200};
+constexpr int kTimesUsual = 4;
 
 struct Job {
   std::function<void()> work;
+  std::uint64_t look = 0;  // its number among the looks
   bool begun = false;
   bool done = false;
   bool given_up = false;
@@ -44,6 +54,9 @@ struct ShareBranch::State : std::enable_shared_from_this<State> {
   std::size_t idle GUARDED_BY(mutex) = 0;
   bool stopping GUARDED_BY(mutex) = false;
   bool probed GUARDED_BY(mutex) = false;
+  std::uint64_t last_look GUARDED_BY(mutex) = 0;
+  std::map<std::uint64_t, SteadyTime> looks GUARDED_BY(mutex);  // under way, and since when
+  std::chrono::nanoseconds usual GUARDED_BY(mutex){};           // of a look, on average
 
   // An unmounted share is an empty directory, which must not be believed.
   bool on_its_mount(int root) const {
@@ -80,12 +93,38 @@ struct ShareBranch::State : std::enable_shared_from_this<State> {
     if (usable.exchange(false)) log::warning("share counts as absent", why, {{"path", options.path}});
   }
 
-  // Asks for the filesystem's figures too: those come from the server, where a directory's attributes may come from
-  // the kernel's memory long after the server has died.
+  // Asks for the filesystem's figures and a listing too: as a rule one of them comes from the server, where a
+  // directory's attributes may come from the kernel's memory long after the server has died.
   bool answers() const {
     auto root = open_root();
     struct statfs st {};
-    return root && fstatfs(root->get(), &st) == 0;
+    if (!root || fstatfs(root->get(), &st) != 0) return false;
+    auto readable = open_at(root->get(), ".", O_RDONLY | O_DIRECTORY);
+    std::array<char, 4096> page;
+    return readable && syscall(SYS_getdents64, readable->get(), page.data(), page.size()) >= 0;
+  }
+
+  std::chrono::nanoseconds moment() const REQUIRES(mutex) {
+    return std::clamp<std::chrono::nanoseconds>(usual * kTimesUsual, kShortMoment, kLongMoment);
+  }
+  // Since when the oldest look is out.
+  SteadyTime looking_since() const REQUIRES(mutex) {
+    return looks.empty() ? SteadyTime::max() : looks.begin()->second;
+  }
+  void looked(std::uint64_t look) REQUIRES(mutex) {
+    auto at = looks.find(look);
+    if (at == looks.end()) return;  // given up
+    const auto took =
+        std::min<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - at->second, kLongMoment);
+    constexpr int kWeight = 8;
+    usual += (took - usual) / kWeight;
+    looks.erase(at);
+  }
+  // Looks that nobody waits for hang, too.
+  void give_up_looks() REQUIRES(mutex) {
+    for (const auto& job : jobs) job->given_up = job->given_up || job->look != 0;
+    looks.clear();
+    found_absent(make_error(ErrorCode::timeout, "share " + options.path, "no answer in time"));
   }
 
   // Detached, holding the state: see the header on threads that hang.
@@ -111,14 +150,20 @@ struct ShareBranch::State : std::enable_shared_from_this<State> {
       if (jobs.empty()) break;
       auto job = std::move(jobs.front());
       jobs.pop_front();
-      if (job->given_up) continue;
-      job->begun = true;
+      auto work = std::move(job->work);
+      if (!job->given_up) {
+        job->begun = true;
+        lock.unlock();
+        work();
+        lock.lock();
+        job->done = true;
+        looked(job->look);
+        settled.notify_all();
+      }
       lock.unlock();
-      job->work();
+      work = nullptr;  // nobody waits for what it opened any more: that is closed through us
+      job.reset();
       lock.lock();
-      job->done = true;
-      job->work = nullptr;
-      settled.notify_all();
     }
     --threads;
   }
@@ -126,6 +171,8 @@ struct ShareBranch::State : std::enable_shared_from_this<State> {
   void probe() {
     MutexLock lock(mutex);
     while (!stopping) {
+      if (usable.load() && looking_since() < std::chrono::steady_clock::now() - options.timeout)
+        give_up_looks();
       if (!usable.load()) {
         lock.unlock();
         const bool there = answers();
@@ -188,9 +235,10 @@ bool ShareBranch::wait_until_probed() {
   return usable();
 }
 
-Status ShareBranch::run(std::function<void(Result<Fd> root)> work, const std::stop_token& stop) {
+Status ShareBranch::run(Wait wait, std::function<void(Result<Fd> root)> work, const std::stop_token& stop) {
   auto state = state_;
   return run_plain(
+      wait,
       [state, work = std::move(work)] {
         auto root = state->open_root();
         if (!root) {
@@ -203,13 +251,13 @@ Status ShareBranch::run(std::function<void(Result<Fd> root)> work, const std::st
       stop);
 }
 
-Status ShareBranch::run_plain(std::function<void()> work, const std::stop_token& stop) {
+Status ShareBranch::run_plain(Wait wait, std::function<void()> work, const std::stop_token& stop) {
   const std::string what = "share " + state_->options.path;
   if (!usable())
     return make_error(ErrorCode::offline, what, "it does not answer (it is used again when it does)");
+  const Error late = make_error(ErrorCode::busy, what, "its answer is late");
   auto job = std::make_shared<Job>();
   job->work = std::move(work);
-  const auto deadline = std::chrono::steady_clock::now() + state_->options.timeout;
   std::stop_callback on_stop(stop, [this] {
     MutexLock lock(state_->mutex);
     state_->settled.notify_all();
@@ -217,14 +265,25 @@ Status ShareBranch::run_plain(std::function<void()> work, const std::stop_token&
   MutexLock lock(state_->mutex);
   if (state_->jobs.size() >= kMaxWaiting)
     return make_error(ErrorCode::busy, what, "too many requests wait for it");
+  const SteadyTime now = std::chrono::steady_clock::now();
+  SteadyTime deadline = now + state_->options.timeout;
+  if (wait == Wait::moment) {
+    if (state_->looking_since() < now - state_->moment()) return late;
+    deadline = now + state_->moment();
+    job->look = ++state_->last_look;
+    state_->looks.emplace(job->look, now);
+  }
   state_->post(job);
   bool in_time = true;
   while (!job->done && in_time && !stop.stop_requested()) {
     in_time = state_->settled.wait_until(state_->mutex, deadline);
   }
   if (job->done) return {};
-  job->given_up = true;
-  if (!job->begun) std::erase(state_->jobs, job);
+  if (wait == Wait::moment && !stop.stop_requested()) return late;
+  if (wait == Wait::deadline) {
+    job->given_up = true;
+    if (!job->begun) std::erase(state_->jobs, job);
+  }
   lock.unlock();
   if (stop.stop_requested()) return make_error(ErrorCode::cancelled, what, "interrupted");
   Error error = make_error(ErrorCode::timeout, what, "no answer in time");

@@ -1,9 +1,10 @@
 // The share: a directory where somebody else's server is mounted. Every call runs on the branch's own threads with a
 // deadline; after one that passed, when the marker is missing, or when nothing is mounted where something was, the branch counts as
 // absent until a probe succeeds.
-// Threads:    safe from any thread. call() blocks up to the timeout, or until `stop`.
+// Threads:    safe from any thread. call() blocks up to the timeout, or until `stop`; look() for a moment at most.
 // Owns:       its threads. One that hangs in a dead server is left behind: nothing can end it, so nothing joins it.
-// Errors:     timeout (this call hung), offline (it counts as absent), cancelled (`stop`); else the call's own.
+// Errors:     timeout (this call hung), offline (it counts as absent), busy (a look's answer is late), cancelled
+//             (`stop`); else the call's own.
 // Invariants: (1) a call that was given up before it began never begins.
 #pragma once
 
@@ -47,17 +48,13 @@ class ShareBranch {
   // `work` gets a descriptor of the share's root. It must own all that it uses: it may outlive the caller.
   template <class T>
   Result<T> call(std::function<Result<T>(int root)> work, const std::stop_token& stop = {}) {
-    auto result = std::make_shared<std::optional<Result<T>>>();
-    MEDIAFS_TRY(run(
-        [result, work = std::move(work)](Result<Fd> root) {
-          if (root) {
-            result->emplace(work(root->get()));
-          } else {
-            result->emplace(std::move(root).error());
-          }
-        },
-        stop));
-    return std::move(**result);
+    return on_root(Wait::deadline, std::move(work), stop);
+  }
+  // As call(), for a question that can be answered from memory as well. busy: the answer is late, or that of another
+  // look is, and nobody waits for it. One that stays out for the timeout makes the branch absent, too.
+  template <class T>
+  Result<T> look(std::function<Result<T>(int root)> work, const std::stop_token& stop = {}) {
+    return on_root(Wait::moment, std::move(work), stop);
   }
 
   // An open file on the share: read and written through call(), closed on the branch's threads.
@@ -79,14 +76,31 @@ class ShareBranch {
                       const std::stop_token& stop = {}) {
     auto result = std::make_shared<std::optional<Result<T>>>();
     MEDIAFS_TRY(run_plain(
+        Wait::deadline,
         [result, file = std::move(file), work = std::move(work)] { result->emplace(work(file->fd())); },
         stop));
     return std::move(**result);
   }
 
  private:
-  Status run(std::function<void(Result<Fd> root)> work, const std::stop_token& stop);
-  Status run_plain(std::function<void()> work, const std::stop_token& stop);
+  enum class Wait : std::uint8_t { moment, deadline };
+  template <class T>
+  Result<T> on_root(Wait wait, std::function<Result<T>(int root)> work, const std::stop_token& stop) {
+    auto result = std::make_shared<std::optional<Result<T>>>();
+    MEDIAFS_TRY(run(
+        wait,
+        [result, work = std::move(work)](Result<Fd> root) {
+          if (root) {
+            result->emplace(work(root->get()));
+          } else {
+            result->emplace(std::move(root).error());
+          }
+        },
+        stop));
+    return std::move(**result);
+  }
+  Status run(Wait wait, std::function<void(Result<Fd> root)> work, const std::stop_token& stop);
+  Status run_plain(Wait wait, std::function<void()> work, const std::stop_token& stop);
   std::shared_ptr<State> state_;
 };
 

@@ -26,9 +26,8 @@ tier::ShareEntry entry_of(std::string name, const struct stat& st) {
   entry.mode = st.st_mode;
   entry.uid = st.st_uid;
   entry.gid = st.st_gid;
-  // A directory's size and time change with everything in it, and tell nothing.
   entry.size_bytes = S_ISDIR(st.st_mode) ? 0 : static_cast<std::uint64_t>(st.st_size);
-  entry.mtime_ns = S_ISDIR(st.st_mode) ? 0 : st.st_mtim.tv_sec * kSecond + st.st_mtim.tv_nsec;
+  entry.mtime_ns = st.st_mtim.tv_sec * kSecond + st.st_mtim.tv_nsec;
   entry.inode = st.st_ino;
   return entry;
 }
@@ -64,7 +63,10 @@ void complain(const char* what, const Status& status, const std::string& path) {
 }  // namespace
 
 ShareMemory::ShareMemory(ShareBranch& share, tier::Catalogue& catalogue)
-    : share_(share), catalogue_(catalogue), thread_([this](const std::stop_token& stop) noexcept {
+    : share_(share),
+      catalogue_(catalogue),
+      whole_(catalogue.setting(kShareWalked).value_or(std::string()) == share.path()),
+      thread_([this](const std::stop_token& stop) noexcept {
         pthread_setname_np(pthread_self(), "fs-share-walk");
         try {
           run(stop);
@@ -214,13 +216,20 @@ void ShareMemory::walk(const std::stop_token& stop) {
     complain("can't note that the share is a mount point",
              catalogue_.set_setting(kShareMounted, share_.path()), share_.path());
   }
+  bool all = true;
   std::vector<std::string> pending{""};
-  while (!pending.empty() && !stop.stop_requested() && share_.usable()) {
+  while (!pending.empty()) {
+    if (stop.stop_requested() || !share_.usable()) return;
     const std::string dir = std::move(pending.back());
     pending.pop_back();
-    if (auto done = look_at(dir, stop, &pending); !done)
-      complain("can't remember what the share has", done, dir);
+    auto done = look_at(dir, stop, &pending);
+    all = all && done;
+    if (!done) complain("can't remember what the share has", done, dir);
   }
+  if (!all || whole()) return;
+  complain("can't note that the share was walked", catalogue_.set_setting(kShareWalked, share_.path()),
+           share_.path());
+  whole_.store(true, std::memory_order_relaxed);
 }
 
 Status ShareMemory::look_at(const std::string& dir, const std::stop_token& stop,

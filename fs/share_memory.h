@@ -7,6 +7,7 @@
 //             passed again: Change tells it so. (2) a directory that could not be listed keeps what is remembered.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <deque>
 #include <functional>
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "common/clock.h"
+#include "common/path.h"
 #include "common/sync.h"
 #include "fs/share_branch.h"
 #include "fs/tree.h"
@@ -26,6 +28,8 @@ namespace mediafs::fs {
 
 // A setting: the share's path, once it was seen to be a mount point.
 inline constexpr std::string_view kShareMounted = "share.mounted";
+// A setting: the share's path, once all that it had was remembered.
+inline constexpr std::string_view kShareWalked = "share.walked";
 
 class ShareMemory {
  public:
@@ -39,8 +43,13 @@ class ShareMemory {
   Result<std::vector<tree::Item>> list(const std::string& dir);
   Result<bool> has(const std::string& path);
 
+  bool whole() const noexcept { return whole_.load(std::memory_order_relaxed); }  // it was walked once
+
   // A listing that the share gave: where it differs from what is remembered, the directory is looked at soon.
   void listed(const std::string& dir, const std::vector<tree::Item>& items);
+
+  // The mount changed what it has under that name: it is looked at soon.
+  void changed(const std::string& path) { look_again(std::string(parent_path(path))); }
 
   // `task` runs on the walk's thread each time the share has come (back) and each time somebody asked for it, as
   // soon as the share is usable. While it answers false it runs again, at growing intervals.
@@ -77,6 +86,7 @@ class ShareMemory {
 
   ShareBranch& share_;
   tier::Catalogue& catalogue_;
+  std::atomic<bool> whole_{false};
   Mutex mutex_;
   CondVar wake_;
   std::uint64_t changes_ GUARDED_BY(mutex_) = 0;

@@ -1,4 +1,6 @@
 // The branches as one tree: local, then share, then vault; directories merge.
+#include <fcntl.h>
+
 #include <algorithm>
 #include <unordered_set>
 
@@ -52,20 +54,21 @@ Result<Found> Core::resolve(const std::string& path, const May& may, Branch last
   auto local = tree::stat(local_root.get(), path);
   if (local) return Found{Branch::local, *local, 0, {}};
   if (!absent(local.error())) return std::move(local).error();
-  std::optional<Error> share_error;
-  if (share_usable() && path != share->marker()) {
-    if (may.level == Level::now) return needs(Level::block);
-    auto st = share->call<struct stat>([path](int root) { return tree::stat(root, path); }, may.stop);
+  const bool shared = share && path != share->marker();
+  std::optional<Error> why;  // the share can't say
+  if (shared && share_usable()) {
+    auto st = look_at_share<struct stat>([path](int root) { return tree::stat(root, path); }, may);
     if (st) return Found{Branch::share, *st, 0, {}};
-    if (!absent(st.error())) share_error = st.error();
+    if (needed(st.error()) || st.error().code == ErrorCode::cancelled) return std::move(st).error();
+    if (!absent(st.error())) why = std::move(st).error();
   }
   auto vault = resolve_vault(path);
   if (vault || vault.error().code != ErrorCode::not_found) return vault;
-  if (share && (share_error || !share_usable()) && path != share->marker()) {
+  if (shared && (why || !share_usable())) {
     MEDIAFS_ASSIGN(const auto remembered, share_memory->stat(path));
-    if (remembered) return Found{Branch::share, *remembered, 0, {}};
+    if (remembered) return Found{Branch::share, *remembered, 0, {}, true};
   }
-  if (share_error) return std::move(*share_error);
+  if (why && !(is_sick(*why) && share_memory->whole())) return std::move(*why);
   if (last == Branch::share && share) {
     return make_error(ErrorCode::offline, printable(path), "only the share has it, which does not answer");
   }
@@ -76,13 +79,13 @@ Result<Found> Core::resolve(const std::string& path, const May& may, Branch last
 Result<std::optional<std::vector<tree::Item>>> Core::list_share(const std::string& path, const May& may) {
   using Listed = std::vector<tree::Item>;
   if (share->usable()) {
-    if (may.level == Level::now) return needs(Level::block);
-    auto items = share->call<Listed>([path](int root) { return tree::list(root, path); }, may.stop);
+    auto items = look_at_share<Listed>([path](int root) { return tree::list(root, path); }, may);
     if (items) {
       if (path.empty()) std::erase_if(*items, [&](const tree::Item& i) { return i.name == share->marker(); });
       share_memory->listed(path, *items);
       return std::optional<Listed>(std::move(*items));
     }
+    if (needed(items.error()) || items.error().code == ErrorCode::cancelled) return std::move(items).error();
     if (absent(items.error())) return std::optional<Listed>{};
   }
   MEDIAFS_ASSIGN(Listed remembered, share_memory->list(path));
@@ -95,16 +98,23 @@ Result<std::optional<std::vector<tree::Item>>> Core::list_share(const std::strin
 Result<std::optional<struct stat>> Core::on_share(const std::string& path, const May& may) {
   using Standing = std::optional<struct stat>;
   if (!share || path == share->marker()) return Standing{};
+  const auto stat = [path](int root) { return tree::stat(root, path); };
   std::optional<Error> why;
   if (share->usable()) {
-    if (may.level == Level::now) return needs(Level::block);
-    auto st = share->call<struct stat>([path](int root) { return tree::stat(root, path); }, may.stop);
+    auto st = look_at_share<struct stat>(stat, may);
     if (st) return Standing(*st);
+    if (needed(st.error()) || st.error().code == ErrorCode::cancelled) return std::move(st).error();
     if (absent(st.error())) return Standing{};
     why = std::move(st).error();
   }
   MEDIAFS_ASSIGN(const bool remembered, share_memory->has(path));
   if (!remembered) return Standing{};
+  if (why && why->code == ErrorCode::busy) {  // late, or gone: it will be changed, so it must say
+    auto st = ask_share<struct stat>(stat, may);
+    if (st) return Standing(*st);
+    if (absent(st.error())) return Standing{};
+    why = std::move(st).error();
+  }
   if (why && why->code != ErrorCode::offline) return std::move(*why);
   return make_error(ErrorCode::offline, printable(path), "the share has it too, and does not answer");
 }
@@ -256,10 +266,9 @@ Result<struct stat> Core::attributes_of(NodeId node, FileHandle& handle, const M
   if (handle.branch == Branch::local) {
     MEDIAFS_ASSIGN(st, stat_fd(handle.fd.get()));
   } else if (handle.branch == Branch::share) {
-    if (may.level == Level::now) return needs(Level::block);
-    MEDIAFS_ASSIGN(
-        st, share->call_file<struct stat>(
-                handle.share, [](int fd) { return stat_fd(fd); }, may.stop));
+    if (may.level < Level::share) return needs(Level::share);
+    MEDIAFS_ASSIGN(st, share->call_file<struct stat>(
+                           handle.share, [](int fd) { return stat_fd(fd); }, may.stop));
   } else if (handle.vault) {
     st = handle.vault->opened_as();
     if (!nodes.path(node)) st.st_nlink = 0;
@@ -270,13 +279,33 @@ Result<struct stat> Core::attributes_of(NodeId node, FileHandle& handle, const M
   return st;
 }
 
+// Who writes to the file knows its size; what is remembered may be older, and the kernel appends where it is told that
+// the file ends.
+std::shared_ptr<FileHandle> Core::share_writer(NodeId node) const {
+  for (const std::uint64_t id : nodes.handles(node)) {
+    auto handle = files.get(id);
+    if (handle && handle->node == node && handle->share && (handle->flags & O_ACCMODE) != O_RDONLY)
+      return handle;
+  }
+  return nullptr;
+}
+
+Status Core::ask_writer(NodeId node, Found& found, const May& may) {
+  const auto writer = found.remembered ? share_writer(node) : nullptr;
+  if (!writer) return {};
+  MEDIAFS_ASSIGN(found.st, attributes_of(node, *writer, may));
+  return {};
+}
+
 Result<Core::Attributes> Core::attributes_at(NodeId node, const std::string& path, const May& may) {
   if (is_control(path)) {
     MEDIAFS_ASSIGN(const struct stat st, control.stat(path));
     return Attributes{st, 0};
   }
   MEDIAFS_ASSIGN(Found found, resolve(path, may, nodes.branch(node)));
-  const bool other = found.branch == Branch::local && nodes.open_as_other(node, found.st.st_dev, found.st.st_ino);
+  MEDIAFS_TRY(ask_writer(node, found, may));
+  const bool other =
+      found.branch == Branch::local && nodes.open_as_other(node, found.st.st_dev, found.st.st_ino);
   if (other || S_ISDIR(found.st.st_mode) != nodes.is_directory(node))
     return make_error(ErrorCode::stale, printable(path), "the name stands for something else");
   found.st.st_ino = shown_inode(node, path, found);
@@ -296,8 +325,9 @@ Result<Core::Attributes> Core::attributes(NodeId node, std::shared_ptr<FileHandl
     const auto path_now = [&] { return path_of(node); };
     auto found =
         steadily(path_now, may, [&](const std::string& path) { return attributes_at(node, path, may); });
-    const bool gone = !found && (found.error().code == ErrorCode::not_found ||
-                                 found.error().code == ErrorCode::stale || found.error().code == ErrorCode::not_directory);
+    const bool gone =
+        !found && (found.error().code == ErrorCode::not_found || found.error().code == ErrorCode::stale ||
+                   found.error().code == ErrorCode::not_directory);
     if (!gone) return found;
   }
   if (!handle) handle = open_handle();

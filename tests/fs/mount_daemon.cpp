@@ -12,6 +12,7 @@
 #include "app/kernel_cache.h"
 #include "common/log.h"
 #include "fs/mount.h"
+#include "fs/share_memory.h"
 #include "tier/reconcile.h"
 
 namespace {
@@ -171,6 +172,10 @@ Result<std::string> obey(World& w, const std::string& command, const std::string
     return state.on ? "on" : "off: " + state.why;
   }
   if (command == "unseen-writers") return std::to_string(w.mount->passthrough().writers);
+  if (command == "walked") {
+    MEDIAFS_ASSIGN(const std::string walked, w.catalogue->setting(fs::kShareWalked));
+    return std::string(walked == w.b.config.share.path ? "yes" : "no");
+  }
   if (command == "opens") return std::to_string(w.mount->open_count(path));
   if (command == "find") {
     MEDIAFS_ASSIGN(const auto node, w.catalogue->find(path));

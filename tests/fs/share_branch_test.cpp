@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <fcntl.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
@@ -90,6 +92,61 @@ TEST_CASE("what was given up before it began never begins") {
     CHECK(share.call<int>([](int) -> Result<int> { return 1; }));
     CHECK(begun->load() == 0);
   }
+}
+
+TEST_CASE("a file whose open was given up is closed") {
+  const test::TempDir dir;
+  test::put(dir / "f", "x");
+  ShareBranch share({.path = dir.path(), .marker = "", .timeout = std::chrono::milliseconds(100)});
+  REQUIRE(share.wait_until_probed());
+  auto gate = std::make_shared<Gate>();
+  auto opened = std::make_shared<std::atomic<int>>(-1);
+  using File = std::shared_ptr<ShareBranch::File>;
+  auto hung = share.call<File>([&share, gate, opened](int root) -> Result<File> {
+    gate->pass();
+    MEDIAFS_ASSIGN(Fd fd, open_at(root, "f", O_RDONLY));
+    opened->store(fd.get());
+    return std::make_shared<ShareBranch::File>(share, std::move(fd));
+  });
+  CHECK(hung.error().code == ErrorCode::timeout);
+  gate->release();
+  while (opened->load() < 0 || fcntl(opened->load(), F_GETFD) >= 0)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  CHECK(becomes(share, true));
+}
+
+TEST_CASE("a look waits for a moment only, and once one is late nobody waits") {
+  const test::TempDir dir;
+  ShareBranch share({.path = dir.path(), .marker = "", .timeout = std::chrono::minutes(10)});
+  REQUIRE(share.wait_until_probed());
+  auto gate = std::make_shared<Gate>();
+  auto begun = std::make_shared<std::atomic<int>>(0);
+  const auto look = [gate, begun](int) -> Result<int> {
+    gate->pass();
+    return ++*begun;
+  };
+  CHECK(share.look<int>(look).error().code == ErrorCode::busy);
+  for (int i = 0; i < 100; ++i) CHECK(share.look<int>(look).error().code == ErrorCode::busy);
+  CHECK(share.usable());
+  CHECK(*share.call<int>([](int) -> Result<int> { return 2; }) == 2);
+  gate->release();
+  Result<int> answer = share.look<int>(look);
+  while (!answer) answer = share.look<int>(look);
+  CHECK(*answer == 2);  // the others never began
+}
+
+TEST_CASE("a look that hangs makes the share absent though nobody waits for it") {
+  const test::TempDir dir;
+  ShareBranch share({.path = dir.path(), .marker = "", .timeout = std::chrono::milliseconds(100)});
+  REQUIRE(share.wait_until_probed());
+  auto gate = std::make_shared<Gate>();
+  const auto before = share.times_back();
+  CHECK(share.look<int>([gate](int) -> Result<int> { return gate->pass(), 1; }).error().code ==
+        ErrorCode::busy);
+  while (share.times_back() == before) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  CHECK(becomes(share, true));  // the probe does not hang here
+  CHECK(*share.look<int>([](int) -> Result<int> { return 3; }) == 3);
+  gate->release();
 }
 
 TEST_CASE("an interrupted caller does not wait") {

@@ -1,6 +1,7 @@
 """Mounting, unmounting, a share that hangs, a disk that is full."""
 import errno
 import os
+import signal
 import sqlite3
 import subprocess
 import threading
@@ -175,53 +176,153 @@ class CutOff(unittest.TestCase):
 
 
 class HangingShare(unittest.TestCase):
-    """The share is itself a mount of ours, whose daemon is stopped as a dead server's is."""
+    """The share is itself a mount of ours, whose daemon is stopped as a dead server's is. Nothing here waits for
+    share.timeout but what needs the share: a wait would take all of it."""
 
-    def test_nothing_else_waits(self):
+    TIMEOUT = 6
+
+    def served(self):
         server = Mounted(vault=False)
         self.addCleanup(server.close)
         server.start()
-        os.mkdir(server.on("dir"))
-        write(server.on("dir/far"), b"far")
-        m = Mounted(share=server.mount, share_timeout_ms=500)
+        os.makedirs(server.on("both"))
+        os.makedirs(server.on("dir/below"))
+        for path in ("dir/far", "both/far", "dir/below/f", "both/replaced"):
+            write(server.on(path), b"far")
+        m = Mounted(share=server.mount, share_timeout_ms=1000 * self.TIMEOUT)
         self.addCleanup(m.close)
         m.start()
-        os.makedirs(m.on("near"))
-        write(m.on("near/f"), b"near")
+        for path in ("near/f", "near/old", "both/near"):
+            os.makedirs(os.path.dirname(m.on(path)), exist_ok=True)
+            write(m.on(path), b"near")
         m.put("vaulted/f", b"vault")
-        self.assertEqual(read(m.on("dir/far")), b"far")
-        server.process.send_signal(19)
-        try:
-            held = open(m.on("near/f"), "r+b", buffering=0)
-            first = []
-            for _ in range(4):  # several meet the dead server at once
-                t = threading.Thread(target=lambda: first.append(self.timed(os.listdir, m.on("dir"))))
-                t.start()
-                self.assertEqual(held.read(4), b"near")
-                held.seek(0)
-                t.join(60)
-            self.assertEqual(len(first), 4)
-            # From now on it counts as absent: nobody waits for its timeout any more.
-            slow = []
-            for action in (lambda: os.listdir(m.mount), lambda: os.stat(m.on("near/f")),
-                           lambda: read(m.on("vaulted/f")), lambda: write(m.on("near/new"), b"x"),
-                           lambda: os.mkdir(m.on("near/d")), lambda: os.rename(m.on("near/new"), m.on("near/n")),
-                           lambda: os.unlink(m.on("near/n")), lambda: os.path.exists(m.on("missing")),
-                           lambda: os.statvfs(m.mount)):
-                slow.append(self.timed(action)[0])
-            self.assertLess(max(slow), 0.4, slow)
-            took, outcome = self.timed(read, m.on("dir/far"))
-            self.assertLess(took, 2)
-            self.assertIsInstance(outcome, OSError)
-            held.close()
-        finally:
-            server.process.send_signal(18)
-        deadline = time.time() + 20
-        while isinstance(self.timed(read, m.on("dir/far"))[1], OSError) and time.time() < deadline:
-            time.sleep(0.05)
-        self.assertEqual(read(m.on("dir/far")), b"far")
+        self.wait_until(lambda: m.tell("walked") == "yes")
+        self.addCleanup(self.resume, server)  # before all that unmounts
+        return server, m
+
+    def resume(self, server):
+        if server.process:
+            server.process.send_signal(signal.SIGCONT)
+
+    def healthy(self, m):
+        """What does not need the share, by name."""
+        return {
+            "stat": lambda: os.stat(m.on("near/f")),
+            "missing name": lambda: os.path.exists(m.on("near/missing")),
+            "missing name in the root": lambda: os.path.exists(m.on("missing")),
+            "missing name in a merged directory": lambda: os.path.exists(m.on("both/missing")),
+            "read": lambda: self.assertEqual(read(m.on("near/f")), b"near"),
+            "read of what the vault has": lambda: self.assertEqual(read(m.on("vaulted/f")), b"vault"),
+            "ls": lambda: self.assertEqual(sorted(os.listdir(m.on("near"))), ["f", "old"]),
+            "ls of a merged directory": lambda: self.assertEqual(sorted(os.listdir(m.on("both"))), ["far", "near", "replaced"]),
+            "ls of the root": lambda: self.assertEqual(sorted(os.listdir(m.mount)), ["both", "dir", "near", "vaulted"]),
+            "ls of the share's": lambda: self.assertEqual(sorted(os.listdir(m.on("dir"))), ["below", "far"]),
+            "stat of the share's": lambda: self.assertEqual(os.stat(m.on("dir/below/f")).st_size, 3),
+            "create": lambda: write(m.on("near/new"), b"x"),
+            "create in a merged directory": lambda: write(m.on("both/new"), b"x"),
+            "create in the share's": lambda: write(m.on("dir/new"), b"x"),
+            "append": lambda: write(m.on("near/new"), b"x", "ab"),
+            "mkdir": lambda: os.mkdir(m.on("near/d")),
+            "rename": lambda: os.rename(m.on("near/new"), m.on("near/n")),
+            "rename over": lambda: os.rename(m.on("near/n"), m.on("near/old")),
+            "rename of what the vault has": lambda: os.rename(m.on("vaulted/f"), m.on("vaulted/g")),
+            "unlink": lambda: os.unlink(m.on("near/old")),
+            "unlink of what the vault has": lambda: os.unlink(m.on("vaulted/g")),
+            "rmdir": lambda: os.rmdir(m.on("near/d")),
+            "chmod": lambda: os.chmod(m.on("near/f"), 0o600),
+            "statvfs": lambda: os.statvfs(m.mount),
+        }
+
+    def needing(self, m):
+        """What only the share can do: an error, in time."""
+        return {
+            "read": lambda: read(m.on("dir/far")),
+            "rename": lambda: os.rename(m.on("both/far"), m.on("both/elsewhere")),
+            "rename over": lambda: os.rename(m.on("near/f"), m.on("both/replaced")),
+            "unlink": lambda: os.unlink(m.on("both/far")),
+            "chmod": lambda: os.chmod(m.on("dir/far"), 0o600),
+        }
+
+    def test_nothing_else_waits(self):
+        server, m = self.served()
+        held = open(m.on("near/f"), "r+b", buffering=0)
+        server.process.send_signal(signal.SIGSTOP)
+        slow = {}
+        for name, action in self.healthy(m).items():  # from the first one on
+            took, outcome = self.timed(action)
+            self.assertNotIsInstance(outcome, OSError, name)
+            slow[name] = took
+        self.assertLess(max(slow.values()), self.TIMEOUT / 2, slow)
+        held.seek(0)
+        self.assertEqual(held.read(4), b"near")
+        held.close()
+        self.resume(server)
+        self.all_back(m)
         m.stop()
         server.stop()
+
+    def test_what_needs_it_fails_in_time(self):
+        server, m = self.served()
+        server.process.send_signal(signal.SIGSTOP)
+        threads = []
+        outcomes = {}
+        for name, action in self.needing(m).items():
+            t = threading.Thread(target=lambda n=name, a=action: outcomes.__setitem__(n, self.timed(a)))
+            t.start()
+            threads.append(t)
+        for t in threads:
+            t.join(10 * self.TIMEOUT)
+        for name in self.needing(m):
+            self.assertIn(name, outcomes)
+            self.assertIsInstance(outcomes[name][1], OSError, name)
+            self.assertIn(outcomes[name][1].errno, (errno.EHOSTUNREACH, errno.ETIMEDOUT), name)
+        for name, action in self.needing(m).items():  # now it is known
+            took, outcome = self.timed(action)
+            self.assertIsInstance(outcome, OSError, name)
+            self.assertEqual(outcome.errno, errno.EHOSTUNREACH, name)
+            self.assertLess(took, self.TIMEOUT / 2, name)
+        self.resume(server)
+        self.all_back(m)
+        m.stop()
+        server.stop()
+
+    def test_who_waits_for_it_can_be_killed(self):
+        server, m = self.served()
+        server.process.send_signal(signal.SIGSTOP)
+        waiting = [subprocess.Popen(["cat", m.on(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                   for path in ("dir/far", "both/far", "dir/below/f") for _ in range(20)]
+        self.wait_until(lambda: self.in_fuse(waiting) == len(waiting))
+        began = time.time()
+        for w in waiting:
+            w.kill()
+        for w in waiting:
+            self.assertEqual(w.wait(60), -signal.SIGKILL)
+        self.assertLess(time.time() - began, self.TIMEOUT / 2)
+        self.resume(server)
+        self.all_back(m)
+        m.stop()
+        server.stop()
+
+    def in_fuse(self, processes):
+        """How many of them wait for an answer."""
+        count = 0
+        for p in processes:
+            with open("/proc/%d/syscall" % p.pid) as f:
+                call = f.read().split()[0]
+            with open("/proc/%d/stat" % p.pid) as f:
+                state = f.read().rsplit(")", 1)[1].split()[0]
+            count += call == "257" and state in "SD"  # openat
+        return count
+
+    def wait_until(self, condition):
+        deadline = time.time() + 30
+        while not condition():
+            self.assertLess(time.time(), deadline)
+            time.sleep(0.01)
+
+    def all_back(self, m):
+        self.wait_until(lambda: not isinstance(self.timed(read, m.on("dir/below/f"))[1], OSError))
+        self.assertEqual(read(m.on("dir/far")), b"far")
 
     def timed(self, action, *args):
         began = time.time()
