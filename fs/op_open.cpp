@@ -62,7 +62,7 @@ Result<Opened> open_share(Core& core, const std::string& path, const Opener& who
   auto file = core.ask_share<std::shared_ptr<ShareBranch::File>>(
       [share, path, who](int root) -> Result<std::shared_ptr<ShareBranch::File>> {
         // The kernel says where to append; shares that can't answer with EIO.
-        MEDIAFS_ASSIGN(Fd fd, tree::open_file(root, path, file_flags(who.flags) & ~O_APPEND, true));
+        MEDIAFS_ASSIGN(Fd fd, tree::open_to_change(root, path, file_flags(who.flags) & ~O_APPEND));
         if ((who.flags & O_TRUNC) != 0) MEDIAFS_TRY(tree::drop_set_id(fd.get(), who.uid));
         return std::make_shared<ShareBranch::File>(*share, std::move(fd));
       },

@@ -48,7 +48,12 @@ Result<std::string> list(Core& core, NodeId node, const May& may) {
   MEDIAFS_ASSIGN(const std::string path, core.path_of(node));
   if (core.is_control(path)) return std::string{};
   return on_branch<std::string>(core, node, path, may, std::string{},
-                                [path](int root) -> Result<std::string> {
+                                [path, local = core.local_root.get()](int root) -> Result<std::string> {
+                                  // smbnetfs, which has none, breaks down over the list.
+                                  const auto one = root == local
+                                                       ? Result<std::string>{std::string{}}
+                                                       : tree::get_xattr(root, path, "user.mediafs");
+                                  if (!one && one.error().sys_errno == EOPNOTSUPP) return std::string{};
                                   MEDIAFS_ASSIGN(const std::string names, tree::list_xattr(root, path));
                                   return without_own(names);
                                 });

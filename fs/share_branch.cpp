@@ -85,6 +85,7 @@ struct ShareBranch::State : std::enable_shared_from_this<State> {
     if (options.marker.empty()) return root;
     struct stat st {};
     if (fstatat(root.get(), options.marker.c_str(), &st, 0) == 0) return root;
+    if (errno != ENOENT && errno != ENOTDIR) return errno_error(errno, "share " + options.path);
     return make_error(ErrorCode::offline, "share " + options.path,
                       "its marker " + options.marker + " is missing");
   }

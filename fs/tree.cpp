@@ -160,6 +160,13 @@ Result<Fd> open_file(int root, const std::string& path, int flags, bool patient)
   }
 }
 
+Result<Fd> open_to_change(int root, const std::string& path, int flags) {
+  if ((flags & O_ACCMODE) != O_WRONLY) return open_file(root, path, flags, true);
+  auto both = open_file(root, path, (flags & ~O_ACCMODE) | O_RDWR, true);
+  if (both || both.error().sys_errno != EACCES) return both;
+  return open_file(root, path, flags, true);
+}
+
 Result<Fd> create_file(int root, const std::string& path, int flags, mode_t mode) {
   own_umask();
   MEDIAFS_ASSIGN(const Place at, place(root, path));
@@ -284,7 +291,8 @@ Status apply(int fd, const Changes& c) {
 
 Status apply(int root, const std::string& path, const Changes& c, bool patient) {
   if (c.size_bytes) {
-    MEDIAFS_ASSIGN(const Fd file, open_file(root, path, O_WRONLY, patient));
+    MEDIAFS_ASSIGN(const Fd file,
+                   patient ? open_to_change(root, path, O_WRONLY) : open_file(root, path, O_WRONLY, false));
     struct stat st {};
     if (fstat(file.get(), &st) != 0) return failed(errno, "truncate", path);
     if (st.st_nlink == 0) return failed(ESTALE, "truncate", path);  // evicted while we waited for it

@@ -55,6 +55,8 @@ Result<Fd> open_node(int root, const std::string& path);  // O_PATH, of anything
 Result<Fd> open_directory(int root, const std::string& path);
 // Never follows a link, never waits for a lease: EWOULDBLOCK, unless `patient`.
 Result<Fd> open_file(int root, const std::string& path, int flags, bool patient);
+// As open_file(patient), for a share: also to read where it may be, since some can't look at what is only written.
+Result<Fd> open_to_change(int root, const std::string& path, int flags);
 Result<Fd> create_file(int root, const std::string& path, int flags, mode_t mode);  // with O_EXCL
 Result<std::vector<Item>> list(int root, const std::string& path);                  // without . and ..
 Result<std::string> read_link(int root, const std::string& path);
