@@ -247,8 +247,7 @@ void NodeTable::rename(NodeId parent, std::string_view name, NodeId new_parent, 
   renames_.fetch_add(1, std::memory_order_release);
   auto moving = names_.find(NameRef{parent, name});
   auto target = names_.find(NameRef{new_parent, new_name});
-  if (moving != names_.end() && target != names_.end() && moving->second.node == target->second.node)
-    return;
+  if (moving != names_.end() && target != names_.end() && moving->second.node == target->second.node) return;
   if (target != names_.end()) {
     const NodeId replaced = detach(new_parent, new_name);
     if (auto at = nodes_.find(replaced); at != nodes_.end() && at->second.local_opens == 0) {

@@ -165,8 +165,9 @@ class NodeTable {
   std::unordered_map<NodeId, Node> nodes_ GUARDED_BY(mutex_);
   std::unordered_map<NameKey, Named, NameHash, NameEqual> names_ GUARDED_BY(mutex_);
   std::unordered_map<InodeKey, NodeId, InodeHash> inodes_ GUARDED_BY(mutex_);
-  std::unordered_map<NodeId, std::vector<std::uint64_t>> handles_ GUARDED_BY(mutex_);  // of nodes that are open
-  std::unordered_map<NodeId, Content> contents_ GUARDED_BY(mutex_);                    // where it is known
+  std::unordered_map<NodeId, std::vector<std::uint64_t>> handles_
+      GUARDED_BY(mutex_);                                            // of nodes that are open
+  std::unordered_map<NodeId, Content> contents_ GUARDED_BY(mutex_);  // where it is known
   NodeId next_ GUARDED_BY(mutex_) = kRootNode + 1;
 };
 

@@ -172,8 +172,14 @@ Result<Opened> open_path(Core& core, const Opener& who, const std::string& path,
   }
   // A file may move from one branch to the other between looking and opening; not for long.
   for (int attempt = 0; attempt < 10; ++attempt) {
-    MEDIAFS_ASSIGN(const Found found, core.resolve(path, may, core.nodes.branch(node)));
-    if (found.branch == Branch::share) return open_share(core, path, who, may);
+    MEDIAFS_ASSIGN(Found found, core.resolve(path, may, core.nodes.branch(node)));
+    if (found.branch == Branch::share) {
+      auto shared = open_share(core, path, who, may);
+      if (shared || !is_sick(shared.error()) || writes(flags)) return shared;
+      auto copy = core.resolve_vault(path);  // which has a copy, too
+      if (!copy || !copy->row->vault) return shared;
+      found = std::move(*copy);
+    }
     auto opened = found.branch == Branch::local ? open_local(core, node, path, flags, may)
                                                 : open_vault(core, node, path, found, flags, may);
     if (!opened) return std::move(opened).error();
