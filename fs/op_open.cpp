@@ -11,9 +11,10 @@ namespace {
 constexpr std::uint64_t kRoomToJoin = 64ULL << 20;
 
 // Flags that a branch's own file is opened with. O_DIRECT asks for aligned buffers, which ours are not; the kernel
-// keeps its promise on the mount's side. The rest was the kernel's business or is ours.
+// keeps its promise on the mount's side. With O_APPEND all writes would go to the end, also what the kernel writes back
+// of a mapping: see op_write. The rest was the kernel's business or is ours.
 int file_flags(int flags) {
-  return flags & ~(O_CREAT | O_EXCL | O_NOCTTY | O_DIRECT | O_NOATIME | O_NOFOLLOW | O_NONBLOCK);
+  return flags & ~(O_CREAT | O_EXCL | O_NOCTTY | O_APPEND | O_DIRECT | O_NOATIME | O_NOFOLLOW | O_NONBLOCK);
 }
 bool writes(int flags) {
   return (flags & O_ACCMODE) != O_RDONLY;

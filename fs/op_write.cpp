@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,27 +14,47 @@ namespace {
 constexpr std::size_t kCopyAtOnce = 64ULL
                                     << 20;  // a larger copy is answered in part; the caller asks for the rest
 
-Status write_file(int fd, std::string_view bytes, off_t offset, uid_t writer) {
-  MEDIAFS_TRY(tree::drop_set_id(fd, writer));
-  return write_all(fd, std::as_bytes(std::span(bytes)), static_cast<std::uint64_t>(offset));
+Status append_all(int fd, std::string_view bytes) {
+  while (!bytes.empty()) {
+    struct iovec rest {};
+    rest.iov_base = const_cast<char*>(bytes.data());
+    rest.iov_len = bytes.size();
+    const ssize_t n = pwritev2(fd, &rest, 1, 0, RWF_APPEND);
+    const int saved = errno;
+    if (n < 0 && saved == EINTR) continue;
+    if (n < 0) return errno_error(saved, "write");
+    if (n == 0) return make_error(ErrorCode::io, "write", "the system wrote nothing");
+    bytes.remove_prefix(static_cast<std::size_t>(n));
+  }
+  return {};
+}
+
+struct Place {
+  off_t offset = 0;
+  bool at_end = false;
+  uid_t writer = 0;
+};
+
+Status write_file(int fd, std::string_view bytes, const Place& at) {
+  MEDIAFS_TRY(tree::drop_set_id(fd, at.writer));
+  if (at.at_end) return append_all(fd, bytes);
+  return write_all(fd, std::as_bytes(std::span(bytes)), static_cast<std::uint64_t>(at.offset));
 }
 
 // The bytes' own copy, for a request that outlives its buffer.
 void write_later(Core& core, WriteReply reply, std::shared_ptr<FileHandle> handle, std::string_view bytes,
-                 off_t offset) {
+                 const Place& at) {
   auto copy = std::make_shared<const std::string>(bytes);
-  auto body = [&core, handle, copy, offset,
-               writer = reply.caller().uid](const May& may) -> Result<std::size_t> {
+  auto body = [&core, handle, copy, at](const May& may) -> Result<std::size_t> {
     if (handle->branch == Branch::local) {
       Status written = core.room_for(copy->size(), may);
-      if (written) written = write_file(handle->fd.get(), *copy, offset, writer);
+      if (written) written = write_file(handle->fd.get(), *copy, at);
       handle->cut_short = !written && written.error().sys_errno == ENOSPC;
       MEDIAFS_TRY(std::move(written));
     } else {
       if (may.level < Level::share) return needs(Level::share);
       MEDIAFS_TRY(core.share->call_file<void>(
-          handle->share, [copy, offset, writer](int fd) { return write_file(fd, *copy, offset, writer); },
-          may.stop));
+          handle->share, [copy, at](int fd) { return write_file(fd, *copy, at); }, may.stop));
     }
     return copy->size();
   };
@@ -60,14 +81,17 @@ Status sync_file(int fd, bool data_only) {
 
 }  // namespace
 
-void op_write(Core& core, WriteReply reply, std::string_view bytes, off_t offset, std::uint64_t id) {
-  auto handle = core.files.get(id);
+void op_write(Core& core, WriteReply reply, std::string_view bytes, const WriteTo& to) {
+  auto handle = core.files.get(to.handle);
   if (!handle || (handle->branch != Branch::local && handle->branch != Branch::share))
     return reply.fail(EBADF);
+  // What was written through a mapping has its place, whichever open the kernel chose to write it back.
+  const bool at_end = (handle->flags & O_APPEND) != 0 && !to.mapped;
+  const Place at{.offset = to.offset, .at_end = at_end, .writer = reply.caller().uid};
   if (handle->branch == Branch::share || !core.room_for(bytes.size(), May{})) {
-    return write_later(core, std::move(reply), std::move(handle), bytes, offset);
+    return write_later(core, std::move(reply), std::move(handle), bytes, at);
   }
-  auto written = write_file(handle->fd.get(), bytes, offset, reply.caller().uid);
+  auto written = write_file(handle->fd.get(), bytes, at);
   handle->cut_short = !written && written.error().sys_errno == ENOSPC;
   if (!written) return reply.fail(written.error());
   reply.written(bytes.size());

@@ -138,7 +138,7 @@ void set_file_operations(fuse_lowlevel_ops& ops) {
   ops.write = [](fuse_req_t req, fuse_ino_t, const char* bytes, std::size_t size, off_t offset,
                  fuse_file_info* info) noexcept {
     guarded(WriteReply(req), [&](WriteReply r) {
-      op_write(core_of(req), std::move(r), {bytes, size}, offset, info->fh);
+      op_write(core_of(req), std::move(r), {bytes, size}, WriteTo{info->fh, offset, info->writepage != 0});
     });
   };
   ops.release = [](fuse_req_t req, fuse_ino_t node, fuse_file_info* info) noexcept {

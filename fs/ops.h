@@ -40,7 +40,12 @@ struct CopyRange {
   off_t from_offset, to_offset;
   std::size_t size_bytes;
 };
-void op_write(Core&, WriteReply, std::string_view bytes, off_t offset, std::uint64_t handle);
+struct WriteTo {
+  std::uint64_t handle = 0;
+  off_t offset = 0;
+  bool mapped = false;  // written through a mapping, of this open or of another one
+};
+void op_write(Core&, WriteReply, std::string_view bytes, const WriteTo& to);
 void op_fallocate(Core&, StatusReply, int mode, off_t offset, off_t size_bytes, std::uint64_t handle);
 void op_copy_file_range(Core&, WriteReply, const CopyRange&);
 void op_fsync(Core&, StatusReply, bool data_only, std::uint64_t handle);

@@ -250,6 +250,28 @@ class Parity(unittest.TestCase):
             return data[:5], data[99990:99993], len(data)
         self.both(act)
 
+    def test_mmap_of_what_is_open_to_append(self):
+        def act(d):
+            write(d + "/f", b"0123456789")
+            appending = os.open(d + "/f", os.O_RDWR | os.O_APPEND)
+            with mmap.mmap(appending, 10) as m:
+                m[2:4] = b"xx"
+                m.flush()
+            os.pwrite(appending, b"end", 0)  # to the end, on Linux
+            os.close(appending)
+            return read(d + "/f")
+        self.assertEqual(self.both(act), ("ok", b"01xx456789end"))
+
+    def test_chown_to_nobody_else(self):
+        def act(d):
+            write(d + "/f", b"")
+            os.chmod(d + "/f", 0o6755)
+            before = os.stat(d + "/f").st_ctime_ns
+            time.sleep(0.02)
+            os.chown(d + "/f", -1, -1)
+            return os.stat(d + "/f").st_ctime_ns > before, shape(d + "/f")
+        self.both(act)
+
     def test_truncate(self):
         def act(d):
             write(d + "/f", b"0123456789")
