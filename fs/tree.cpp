@@ -256,6 +256,11 @@ bool sets_times(const Changes& c) {
   return c.atime || c.mtime;
 }
 
+// A change of nothing is what a chown to nobody else comes as: that counts as a change, too.
+bool sets_owner(const Changes& c) {
+  return c.uid || c.gid || (!c.size_bytes && !c.mode && !sets_times(c));
+}
+
 std::array<struct timespec, 2> times_of(const Changes& c) {
   const struct timespec omit = {.tv_sec = 0, .tv_nsec = UTIME_OMIT};
   return {c.atime.value_or(omit), c.mtime.value_or(omit)};
@@ -281,7 +286,7 @@ Status apply(int fd, const Changes& c) {
   if (c.size_bytes && ftruncate(fd, static_cast<off_t>(*c.size_bytes)) != 0)
     return failed(errno, "truncate", "");
   if (c.size_bytes) MEDIAFS_TRY(drop_set_id(fd, c.writer));
-  if ((c.uid || c.gid) && fchown(fd, c.uid.value_or(uid_t(-1)), c.gid.value_or(gid_t(-1))) != 0) {
+  if (sets_owner(c) && fchown(fd, c.uid.value_or(uid_t(-1)), c.gid.value_or(gid_t(-1))) != 0) {
     return failed(errno, "chown", "");
   }
   if (c.mode && fchmod(fd, *c.mode & 07777) != 0) return failed(errno, "chmod", "");
@@ -299,7 +304,7 @@ Status apply(int root, const std::string& path, const Changes& c, bool patient) 
     if (ftruncate(file.get(), static_cast<off_t>(*c.size_bytes)) != 0) return failed(errno, "truncate", path);
     MEDIAFS_TRY(drop_set_id(file.get(), c.writer));
   }
-  if (!c.uid && !c.gid && !c.mode && !sets_times(c)) return {};
+  if (!sets_owner(c) && !c.mode && !sets_times(c)) return {};
   Place at;
   if (path.empty()) {
     at.dir = root;
@@ -307,7 +312,7 @@ Status apply(int root, const std::string& path, const Changes& c, bool patient) 
   } else {
     MEDIAFS_ASSIGN(at, place(root, path));
   }
-  if (c.uid || c.gid) {
+  if (sets_owner(c)) {
     const uid_t uid = c.uid.value_or(uid_t(-1));
     const gid_t gid = c.gid.value_or(gid_t(-1));
     if (fchownat(at.dir, at.name.c_str(), uid, gid, AT_SYMLINK_NOFOLLOW) != 0)
