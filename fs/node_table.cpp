@@ -26,7 +26,7 @@ NodeId NodeTable::remember(NodeId parent, std::string_view name, const Seen& see
   node.branch = seen.branch;
   if (node.shown_inode == 0) node.shown_inode = seen.shown_inode;
   node.told = true;
-  index(id, node, seen);
+  index(id, node, seen.type == S_IFDIR ? InodeKey{0, 0} : InodeKey{seen.device, seen.inode});
   return id;
 }
 
@@ -102,8 +102,7 @@ NodeId NodeTable::detach(NodeId parent, std::string_view name) {
   return id;
 }
 
-void NodeTable::index(NodeId id, Node& node, const Seen& seen) {
-  const InodeKey key = seen.type == S_IFDIR ? InodeKey{0, 0} : InodeKey{seen.device, seen.inode};
+void NodeTable::index(NodeId id, Node& node, const InodeKey& key) {
   if (node.local == key) return;
   unindex(id, node);
   node.local = key;
@@ -286,13 +285,16 @@ void NodeTable::exchange(NodeId parent, std::string_view name, NodeId new_parent
   std::swap(one->second.node, other->second.node);
 }
 
-void NodeTable::opened(NodeId id, std::uint64_t handle, Branch branch) {
+void NodeTable::opened(NodeId id, std::uint64_t handle, Branch branch, std::uint64_t device,
+                       std::uint64_t inode) {
   MutexLock lock(mutex_);
   auto at = nodes_.find(id);
   if (at == nodes_.end()) return;
   handles_[id].push_back(handle);
   ++at->second.opens;
-  if (branch == Branch::local) ++at->second.local_opens;
+  if (branch != Branch::local) return;
+  if (at->second.local_opens == 0 && inode != 0) index(id, at->second, InodeKey{device, inode});
+  ++at->second.local_opens;
 }
 
 void NodeTable::closed(NodeId id, std::uint64_t handle, Branch branch) {

@@ -67,7 +67,9 @@ class NodeTable {
   void exchange(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name)
       EXCLUDES(mutex_);
 
-  void opened(NodeId id, std::uint64_t handle, Branch branch) EXCLUDES(mutex_);
+  // `device` and `inode` of a local file: the node may have stood for another copy of it, or for none, until now.
+  void opened(NodeId id, std::uint64_t handle, Branch branch, std::uint64_t device = 0,
+              std::uint64_t inode = 0) EXCLUDES(mutex_);
   void closed(NodeId id, std::uint64_t handle, Branch branch) EXCLUDES(mutex_);
   std::uint64_t open_count(NodeId id) const EXCLUDES(mutex_);
   std::vector<std::uint64_t> handles(NodeId id) const EXCLUDES(mutex_);
@@ -155,7 +157,7 @@ class NodeTable {
   void take_name(Node& node, NameEntry* entry) REQUIRES(mutex_);
   void unlink_child(NameEntry* entry) REQUIRES(mutex_);
   NodeId detach(NodeId parent, std::string_view name) REQUIRES(mutex_);  // 0: unknown
-  void index(NodeId id, Node& node, const Seen& seen) REQUIRES(mutex_);
+  void index(NodeId id, Node& node, const InodeKey& key) REQUIRES(mutex_);
   void unindex(NodeId id, Node& node) REQUIRES(mutex_);
   void drop_unused(NodeId id) REQUIRES(mutex_);
   bool build_path(NodeId id, std::string& path) const REQUIRES(mutex_);

@@ -218,11 +218,12 @@ void unmark(Core& core, NodeId node, std::uint64_t id, const FileHandle& handle)
   if (heir) heir->marked = true;
 }
 
-std::uint64_t register_handle(Core& core, NodeId node, int flags, const std::shared_ptr<FileHandle>& handle) {
+std::uint64_t register_handle(Core& core, NodeId node, int flags, const Opened& opened) {
+  const std::shared_ptr<FileHandle>& handle = opened.handle;
   handle->node = node;
   handle->flags = flags;
   const std::uint64_t id = core.files.add(handle);
-  core.nodes.opened(node, id, handle->branch);
+  core.nodes.opened(node, id, handle->branch, opened.st.st_dev, opened.st.st_ino);
   handle->marked = mark(core, node, *handle);  // once others see that it is open: see unmark()
   return id;
 }
@@ -326,7 +327,7 @@ void op_open(Core& core, OpenReply reply, NodeId node, fuse_file_info info) {
     info.keep_cache = opened.keep_cache ? 1 : 0;
     info.direct_io = opened.direct_io ? 1 : 0;
     const std::int32_t backing_id = opened.handle->service.backing_id();
-    info.fh = register_handle(core, node, info.flags, opened.handle);
+    info.fh = register_handle(core, node, info.flags, opened);
     info.noflush = wants_flush(*opened.handle) ? 0 : 1;
     if (!r.opened(info, backing_id)) drop_handle(core, node, info.fh);
   });
@@ -340,7 +341,7 @@ void op_create(Core& core, CreateReply reply, NodeId parent, std::string name, m
   core.serve(std::move(reply), std::move(body), [&core, info](CreateReply& r, Created created) mutable {
     const NodeId node = created.entry.ino;
     const std::int32_t backing_id = created.opened.handle->service.backing_id();
-    info.fh = register_handle(core, node, info.flags, created.opened.handle);
+    info.fh = register_handle(core, node, info.flags, created.opened);
     info.noflush = wants_flush(*created.opened.handle) ? 0 : 1;
     if (r.created(created.entry, info, backing_id)) return;
     drop_handle(core, node, info.fh);

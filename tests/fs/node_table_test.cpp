@@ -127,6 +127,15 @@ TEST_CASE("a name that stands for another file while the old one is open gets a 
   CHECK(t.path(other) == "a");
 }
 
+TEST_CASE("a file that is opened with a new local copy is that one") {
+  NodeTable t;
+  const NodeId a = t.remember(kRootNode, "a", file(10));
+  CHECK(t.remember(kRootNode, "a", in_vault(10)) == a);
+  t.opened(a, 7, Branch::local, 1, 11);
+  CHECK_FALSE(t.open_as_other(a, 1, 11));
+  CHECK(t.remember(kRootNode, "a", file(11)) == a);
+}
+
 TEST_CASE("an unlinked file that is open stays without a name") {
   NodeTable t;
   const NodeId a = t.remember(kRootNode, "a", file(10));
