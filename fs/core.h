@@ -103,6 +103,8 @@ class Core {
   Result<std::vector<DirItem>> list(const std::string& path, const May& may);
   // The directory `path` on local, made with the other branches' attributes where only they have it.
   Status ensure_local_directory(const std::string& path, const May& may);
+  // A name came or went there, but not on the local branch, whose times the directory shows: they are now.
+  void names_changed(const std::string& directory);
   // Room for `bytes` more on the local branch: now, or on a thread that may wait for eviction (bounded).
   Status room_for(std::uint64_t bytes, const May& may);
   // Whether a file may be opened for writing that we don't see: only far above the reserve.

@@ -239,6 +239,7 @@ Status rename_elsewhere(Core& core, const Move& m) {
   if (m.share_from) MEDIAFS_TRY(share_renames_first(core, m, r, replaces));
   MEDIAFS_TRY(tell_catalogue(core, m, replaces ? std::optional(r) : std::nullopt));
   crash_point("rename.after_commit");
+  for (const std::string& path : {m.from, m.to}) core.names_changed(std::string(parent_path(path)));
   if (m.directory) {
     // Empty ones, which would merge with what came if they stayed.
     if (m.share_to && !m.share_from) static_cast<void>(share_removes_directory(core, m));

@@ -88,6 +88,7 @@ Status rmdir_path(Core& core, const std::string& path, const May& may) {
     auto gone = tree::remove_directory(core.local_root.get(), path);
     if (!gone && gone.error().code != ErrorCode::not_found) return gone;
   }
+  if (!at.local) core.names_changed(std::string(parent_path(path)));
   if (at.row) return core.b.catalogue->remove(path, core.b.visible(path));
   return {};
 }
@@ -104,6 +105,7 @@ void op_unlink(Core& core, StatusReply reply, NodeId parent, std::string name) {
     if (at.share && may.level < Level::share) return needs(Level::share);
     if (is_directory(at)) return errno_error(EISDIR, "unlink " + printable(path));
     MEDIAFS_TRY(remove_file(core, path, at, may));
+    if (!at.local) core.names_changed(std::string(parent_path(path)));
     core.nodes.remove_name(parent, name, !at.local || at.local->st_nlink <= 1);
     remove_sidecars(core, {path, at.place ? &*at.place : nullptr, at.share}, may);
     return {};

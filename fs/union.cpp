@@ -1,5 +1,6 @@
 // The branches as one tree: local, then share, then vault; directories merge.
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <unordered_set>
@@ -189,6 +190,13 @@ Status Core::ensure_local_directory(const std::string& path, const May& may) {
     MEDIAFS_TRY(tree::apply(local_root.get(), path, owner, true));
   }
   return {};
+}
+
+void Core::names_changed(const std::string& directory) {
+  tree::Changes now;
+  now.mtime = timespec{.tv_sec = 0, .tv_nsec = UTIME_NOW};
+  static_cast<void>(
+      tree::apply(local_root.get(), directory, now, true));  // it may be on other branches alone
 }
 
 Status Core::fetch(const std::string& path, const May& may) {

@@ -98,6 +98,24 @@ class VaultOnly(Case):
         time.sleep(1.1)
         self.assertEqual(os.stat(M.on(new)).st_ino, before)
 
+    def test_numbers_in_a_listing_are_of_one_file_each(self):
+        self.evicted(b"has a number")
+        for i in range(50):  # one of them, as a rule, has it on the disk now
+            write(M.under("%s/%d" % (self.dir, i)), b"")
+        entries = list(os.scandir(M.on(self.dir)))
+        shown = {e.name: os.lstat(e.path).st_ino for e in entries}
+        self.assertEqual(len(set(shown.values())), 51)
+        self.assertEqual({e.name: e.inode() for e in entries}, shown)
+
+    def test_times_of_its_directory(self):
+        def moves(change):
+            os.utime(M.on(self.dir), (1, 1))
+            change()
+            return os.stat(M.on(self.dir)).st_mtime > 1
+        path = self.evicted()
+        self.assertTrue(moves(lambda: os.rename(path, path + ".x")))
+        self.assertTrue(moves(lambda: os.unlink(path + ".x")))
+
     def test_write_fetches(self):
         path = self.evicted()
         with open(path, "r+b") as f:
