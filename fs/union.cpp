@@ -152,8 +152,13 @@ Result<std::vector<DirItem>> Core::list(const std::string& path, const May& may)
   for (DirItem& item : items) {
     if (auto known = inodes.find(item.name); known != inodes.end()) {
       item.inode = known->second;
-    } else if (const auto child = node ? nodes.find(*node, item.name) : std::nullopt) {
-      if (const std::uint64_t shown = nodes.shown_inode(*child)) item.inode = shown;
+      continue;
+    }
+    const auto child = node ? nodes.find(*node, item.name) : std::nullopt;
+    if (const std::uint64_t shown = child ? nodes.shown_inode(*child) : 0) {
+      item.inode = shown;
+    } else if (item.branch == Branch::local) {  // an evicted file may have its number
+      if (auto number = b.catalogue->new_inode(local_device, item.inode)) item.inode = *number;
     }
   }
   for (const tier::DirEntry& row : rows) {
