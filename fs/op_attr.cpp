@@ -61,7 +61,10 @@ Status change_path(Core& core, const std::string& path, const tree::Changes& c, 
   if (found.branch == Branch::vault && S_ISREG(found.st.st_mode) && c.size_bytes) {
     MEDIAFS_TRY(resize_vault(core, path, found, *c.size_bytes, may));
     MEDIAFS_ASSIGN(found, core.resolve(path, may, last));
-    if (found.branch == Branch::vault) rest.size_bytes.reset();
+    if (found.branch == Branch::vault) {  // it has that size
+      rest.size_bytes.reset();
+      if (!rest.mtime) rest.mtime = timespec{.tv_sec = 0, .tv_nsec = UTIME_NOW};
+    }
   }
   switch (found.branch) {
     case Branch::local: {

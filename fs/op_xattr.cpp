@@ -19,6 +19,14 @@ Result<T> on_branch(Core& core, NodeId node, const std::string& path, const May&
   return answer;
 }
 
+// What a file without attributes answers: names of no namespace are nobody's.
+Error none_of(std::string_view name) {
+  for (const std::string_view space : {"user.", "trusted.", "security.", "system."}) {
+    if (name.starts_with(space)) return no_attribute();
+  }
+  return errno_error(EOPNOTSUPP, "getxattr");
+}
+
 Result<std::string> get(Core& core, NodeId node, const std::string& name, const May& may) {
   MEDIAFS_ASSIGN(const std::string path, core.path_of(node));
   if (core.is_control(path)) return no_attribute();
@@ -29,7 +37,7 @@ Result<std::string> get(Core& core, NodeId node, const std::string& name, const 
     if (handle && handle->node == node && handle->branch == Branch::local)
       return tree::get_xattr(handle->fd.get(), name);
   }
-  return on_branch<std::string>(core, node, path, may, no_attribute(),
+  return on_branch<std::string>(core, node, path, may, none_of(name),
                                 [path, name](int root) { return tree::get_xattr(root, path, name); });
 }
 
@@ -106,7 +114,7 @@ void op_removexattr(Core& core, StatusReply reply, NodeId node, std::string name
     if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
     if (is_own_attribute(name)) return set_own_attribute(core, path, name, "0");
     MEDIAFS_ASSIGN(const Found found, core.resolve(path, may, core.nodes.branch(node)));
-    if (found.branch == Branch::vault) return no_attribute();
+    if (found.branch == Branch::vault) return none_of(name);
     return change(core, node, path, may,
                   [path, name](int root) { return tree::remove_xattr(root, path, name); });
   };

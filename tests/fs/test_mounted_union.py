@@ -144,6 +144,19 @@ class VaultOnly(Case):
         write(path, b"anew")
         self.assertEqual(read(path), b"anew")
 
+    def test_truncate_to_its_own_size(self):
+        path = self.evicted()
+        os.utime(path, (1, 1))
+        os.truncate(path, len(FILM))
+        self.assertGreater(os.stat(path).st_mtime, 1)
+        self.assertEqual((os.stat(path).st_size, self.branch()), (len(FILM), "vault"))
+
+    def test_attributes_of_no_namespace(self):
+        path = self.evicted()
+        self.assertEqual(errno_of(os.getxattr, path, "nonsense"), "ENOTSUP")
+        self.assertEqual(errno_of(os.removexattr, path, "nonsense"), "ENOTSUP")
+        self.assertEqual(errno_of(os.getxattr, path, "user.none"), "ENODATA")
+
     def test_truncate_in_the_middle(self):
         path = self.evicted()
         os.truncate(path, 1_000_000)
