@@ -103,7 +103,12 @@ Status change(Core& core, NodeId node, std::shared_ptr<FileHandle> handle, const
         handle->share, [c](int fd) { return tree::apply(fd, c); }, may.stop);
   }
   if (!path) return make_error(ErrorCode::not_found, "attributes of a removed file");
-  return change_path(core, *path, c, core.nodes.branch(node), may);
+  auto done = change_path(core, *path, c, core.nodes.branch(node), may);
+  if (done && c.size_bytes && core.nodes.open_count(node) > 0) {
+    if (auto local = tree::open_node(core.local_root.get(), *path))
+      let_readers_follow(core, node, local->get());
+  }
+  return done;
 }
 
 }  // namespace

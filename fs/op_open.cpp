@@ -225,6 +225,11 @@ std::uint64_t register_handle(Core& core, NodeId node, int flags, const Opened& 
   const std::uint64_t id = core.files.add(handle);
   core.nodes.opened(node, id, handle->branch, opened.st.st_dev, opened.st.st_ino);
   handle->marked = mark(core, node, *handle);  // once others see that it is open: see unmark()
+  if (handle->vault) {
+    if (const auto writer = other_writer(core, node, id)) let_readers_follow(core, node, writer->fd.get());
+  } else if (handle->fd && (writes(flags) || (flags & O_TRUNC) != 0)) {
+    let_readers_follow(core, node, handle->fd.get());
+  }
   return id;
 }
 

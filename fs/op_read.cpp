@@ -100,7 +100,11 @@ void op_lseek(Core& core, SeekReply reply, off_t offset, int whence, std::uint64
           handle->share, [offset, whence](int fd) { return seek_fd(fd, offset, whence); }, may.stop);
     }
     // The vault's objects and the control files have no holes but the one at their end.
-    const auto size = static_cast<off_t>(handle->vault ? handle->vault->size_bytes() : handle->text->size());
+    auto size = static_cast<off_t>(handle->text ? handle->text->size() : 0);
+    if (handle->vault) {
+      MEDIAFS_ASSIGN(const struct stat st, handle->vault->stat());
+      size = st.st_size;
+    }
     if (offset < 0 || offset >= size) return errno_error(ENXIO, "seek");
     return whence == SEEK_DATA ? offset : size;
   };

@@ -283,7 +283,7 @@ Result<struct stat> Core::attributes_of(NodeId node, FileHandle& handle, const M
     MEDIAFS_ASSIGN(st, share->call_file<struct stat>(
                            handle.share, [](int fd) { return stat_fd(fd); }, may.stop));
   } else if (handle.vault) {
-    st = handle.vault->opened_as();
+    MEDIAFS_ASSIGN(st, handle.vault->stat());
     if (!nodes.path(node)) st.st_nlink = 0;
   } else {
     return make_error(ErrorCode::stale, "attributes of a removed file");

@@ -33,8 +33,6 @@ Result<std::shared_ptr<VaultReader>> VaultReader::open(Core& core, const Found& 
 
 Result<std::size_t> VaultReader::read(std::uint64_t offset, std::span<std::byte> into,
                                       const std::stop_token& stop) {
-  if (offset >= size_bytes_) return std::size_t{0};
-  into = into.first(std::min<std::size_t>(into.size(), size_bytes_ - offset));
   const bool answers = !core_.vault_answers || core_.vault_answers();
   const SteadyTime deadline = std::chrono::steady_clock::now() +
                               (answers ? core_.vault_deadline : std::min(core_.vault_deadline, kWhileDown));
@@ -44,6 +42,8 @@ Result<std::size_t> VaultReader::read(std::uint64_t offset, std::span<std::byte>
     auto local = local_;
     lock.unlock();
     if (local) return read_some(local->get(), into, offset);
+    if (offset >= size_bytes_) return std::size_t{0};
+    into = into.first(std::min<std::size_t>(into.size(), size_bytes_ - offset));
     auto got = stream->read(offset, into, deadline, stop);
     if (got) return got;
     const ErrorCode code = got.error().code;
@@ -56,6 +56,21 @@ Result<std::size_t> VaultReader::read(std::uint64_t offset, std::span<std::byte>
     }
     if (!elsewhere) return got;
   }
+}
+
+Result<struct stat> VaultReader::stat() {
+  std::shared_ptr<Fd> local;
+  {
+    MutexLock lock(mutex_);
+    local = local_;
+  }
+  if (local) return stat_fd(local->get());
+  return st_;
+}
+
+void VaultReader::go_on_with(std::shared_ptr<Fd> local) {
+  MutexLock lock(mutex_);
+  local_ = std::move(local);
 }
 
 Result<bool> VaultReader::reopen(const std::shared_ptr<tier::Stream>& failed) {
@@ -84,6 +99,20 @@ Result<bool> VaultReader::reopen(const std::shared_ptr<tier::Stream>& failed) {
   stream_ = std::move(stream);
   object_ = std::move(now);
   return true;
+}
+
+void let_readers_follow(Core& core, NodeId node, int fd) {
+  std::shared_ptr<Fd> local;
+  for (const std::uint64_t id : core.nodes.handles(node)) {
+    const auto handle = core.files.get(id);
+    if (!handle || handle->node != node || !handle->vault) continue;
+    if (!local) {
+      auto opened = open_at(AT_FDCWD, tree::fd_path(fd), O_RDONLY);
+      if (!opened) return;
+      local = std::make_shared<Fd>(std::move(*opened));
+    }
+    handle->vault->go_on_with(local);
+  }
 }
 
 }  // namespace mediafs::fs

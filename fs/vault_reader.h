@@ -1,5 +1,5 @@
 // An open handle's view of a file in the vault: a stream, kept on the same content when the object moves or the file
-// is fetched meanwhile.
+// is fetched meanwhile. What the mount then changes of the local copy is seen: all opens share the kernel's pages.
 // Threads:    safe from any thread; read() blocks up to the deadline.
 // Borrows:    Core (outlives it).
 // Errors:     the stream's; changed: the file has other content now than when it was opened.
@@ -21,8 +21,8 @@ class VaultReader {
   // REQUIRES: row.vault, core.streams.
   static Result<std::shared_ptr<VaultReader>> open(Core& core, const Found& found);
   Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> into, const std::stop_token& stop);
-  std::uint64_t size_bytes() const noexcept { return size_bytes_; }
-  const struct stat& opened_as() const noexcept { return st_; }
+  Result<struct stat> stat();
+  void go_on_with(std::shared_ptr<Fd> local);  // the copy that is about to be changed
 
  private:
   VaultReader(Core& core, const Found& found);
@@ -39,5 +39,8 @@ class VaultReader {
   std::shared_ptr<tier::Stream> stream_ GUARDED_BY(mutex_);
   std::shared_ptr<Fd> local_ GUARDED_BY(mutex_);
 };
+
+// Who reads the node from the vault goes on with `fd`, its local file, which is about to be changed.
+void let_readers_follow(Core& core, NodeId node, int fd);
 
 }  // namespace mediafs::fs

@@ -210,6 +210,34 @@ class VaultOnly(Case):
         self.assertEqual(read(path), FILM)
         self.assertEqual(self.branch(), "local")
 
+    def test_a_reader_sees_what_is_changed_after_a_fetch(self):
+        path = self.evicted()
+        fd = os.open(path, os.O_RDONLY)
+        with open(path, "r+b") as f:
+            f.write(b"new")
+        self.assertEqual(os.pread(fd, 5, 0), b"new" + FILM[3:5])
+        os.truncate(path, 2)
+        self.assertEqual(os.pread(fd, 5, 0), b"ne")
+        write(path, b"longer", "ab")
+        self.assertEqual(os.pread(fd, 50, 0), b"nelonger")
+        os.unlink(path)
+        self.assertEqual((os.fstat(fd).st_size, os.fstat(fd).st_nlink, os.pread(fd, 50, 1)), (8, 0, b"elonger"))
+        os.close(fd)
+
+    def test_set_id_bits_go_with_the_owner(self):
+        path = self.evicted()
+        os.chmod(path, 0o6755)
+        self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o6755)
+        os.chown(path, -1, 34)
+        self.assertEqual((stat.S_IMODE(os.stat(path).st_mode), self.branch()), (0o755, "vault"))
+
+    def test_truncation_keeps_the_group_in_a_setgid_directory(self):
+        path = self.evicted()
+        os.chmod(M.on(self.dir), 0o2755)
+        os.chown(path, 12, 34)
+        write(path, b"")
+        self.assertEqual((os.stat(path).st_uid, os.stat(path).st_gid), (12, 34))
+
     def test_rename_of_a_directory(self):
         self.evicted()
         os.rename(M.on(self.dir), M.on(self.dir + "-moved"))
