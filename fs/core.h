@@ -103,6 +103,8 @@ class Core {
   Result<std::vector<DirItem>> list(const std::string& path, const May& may);
   // The directory `path` on local, made with the other branches' attributes where only they have it.
   Status ensure_local_directory(const std::string& path, const May& may);
+  // Gives what was just made on local the mode and owner of what it stands for.
+  Status make_like(const std::string& path, const struct stat& st);
   // A name came or went there, but not on the local branch, whose times the directory shows: they are now.
   void names_changed(const std::string& directory);
   // Room for `bytes` more on the local branch: now, or on a thread that may wait for eviction (bounded).

@@ -51,8 +51,7 @@ Status resize_vault(Core& core, const std::string& path, const Found& found, std
   MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(path)), may));
   auto made = tree::create_file(core.local_root.get(), path, O_WRONLY, found.st.st_mode & 07777);
   if (!made && made.error().code != ErrorCode::exists) return std::move(made).error();
-  return tree::give_to(core.local_root.get(), path, found.st.st_uid, found.st.st_gid,
-                       found.st.st_mode & 07777);
+  return core.make_like(path, found.st);
 }
 
 Status change_path(Core& core, const std::string& path, const tree::Changes& c, Branch last, const May& may) {

@@ -81,10 +81,9 @@ Status replace_with_empty(Core& core, const std::string& path, const Found& foun
   MEDIAFS_ASSIGN(auto claim, core.claim({path}, may));
   if (auto still = core.resolve_vault(path); !still) return std::move(still).error();  // renamed just now
   MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(path)), may));
-  const mode_t mode = found.st.st_mode & 07777;
-  auto made = tree::create_file(core.local_root.get(), path, O_WRONLY, mode);
+  auto made = tree::create_file(core.local_root.get(), path, O_WRONLY, found.st.st_mode & 07777);
   if (!made && made.error().code != ErrorCode::exists) return std::move(made).error();
-  return tree::give_to(core.local_root.get(), path, found.st.st_uid, found.st.st_gid, mode);
+  return core.make_like(path, found.st);
 }
 
 Result<std::optional<Opened>> open_vault(Core& core, NodeId node, const std::string& path, const Found& found,

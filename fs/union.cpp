@@ -182,19 +182,20 @@ Status Core::ensure_local_directory(const std::string& path, const May& may) {
   MEDIAFS_ASSIGN(const Found found, resolve(path, may));
   if (!S_ISDIR(found.st.st_mode)) return errno_error(ENOTDIR, "mkdir " + printable(path));
   MEDIAFS_TRY(ensure_local_directory(std::string(parent_path(path)), may));
-  const mode_t mode = found.st.st_mode & 07777;
-  auto made = tree::make_directory(local_root.get(), path, mode);
-  if (!made && made.error().code != ErrorCode::exists) return made;
-  if (made && geteuid() == 0) {
-    const tree::Changes owner{.mode = mode,
-                              .uid = found.st.st_uid,
-                              .gid = found.st.st_gid,
-                              .size_bytes = {},
-                              .atime = {},
-                              .mtime = {}};
-    MEDIAFS_TRY(tree::apply(local_root.get(), path, owner, true));
-  }
-  return {};
+  auto made = tree::make_directory(local_root.get(), path, found.st.st_mode & 07777);
+  if (!made) return made.error().code == ErrorCode::exists ? Status{} : made;
+  return make_like(path, found.st);
+}
+
+Status Core::make_like(const std::string& path, const struct stat& st) {
+  if (geteuid() != 0) return {};
+  const tree::Changes owner{.mode = st.st_mode & 07777,
+                            .uid = st.st_uid,
+                            .gid = st.st_gid,
+                            .size_bytes = {},
+                            .atime = {},
+                            .mtime = {}};
+  return tree::apply(local_root.get(), path, owner, true);
 }
 
 void Core::names_changed(const std::string& directory) {
