@@ -31,8 +31,11 @@ WallNs wall_of(const Core& core, const struct timespec& at) {
 }
 
 // Owner, mode and times of what only the vault has: the catalogue's, and the object's soon.
-Status change_row(Core& core, const std::string& path, const tree::Changes& c) {
+Status change_row(Core& core, const std::string& path, const struct stat& now, const tree::Changes& c) {
   tier::Catalogue::Attributes attributes;
+  // As on a disk, set-id bits go with the owner.
+  if ((c.uid || c.gid) && tree::has_set_id(now))
+    attributes.mode = now.st_mode & 07777 & ~tree::set_id_bits(now);
   if (c.mode) attributes.mode = *c.mode & 07777;
   if (c.uid) attributes.uid = *c.uid;
   if (c.gid) attributes.gid = *c.gid;
@@ -77,7 +80,7 @@ Status change_path(Core& core, const std::string& path, const tree::Changes& c, 
       return core.ask_share<void>([path, rest](int root) { return tree::apply(root, path, rest, true); },
                                   may);
     case Branch::vault:
-      return change_row(core, path, rest);
+      return change_row(core, path, found.st, rest);
     case Branch::none:
     case Branch::control:
       break;

@@ -273,22 +273,40 @@ bool has_set_id(const struct stat& st) noexcept {
   return S_ISREG(st.st_mode) && ((st.st_mode & S_ISUID) != 0 || (st.st_mode & kGroup) == kGroup);
 }
 
+mode_t set_id_bits(const struct stat& st) noexcept {
+  return S_ISUID | ((st.st_mode & S_IXGRP) != 0 ? S_ISGID : mode_t{0});
+}
+
 Status drop_set_id(int fd, uid_t writer) {
   if (writer == 0) return {};
   MEDIAFS_ASSIGN(const struct stat st, stat_fd(fd));
   if (!has_set_id(st)) return {};
-  const mode_t drop = S_ISUID | ((st.st_mode & S_IXGRP) != 0 ? S_ISGID : mode_t{0});
-  if (fchmod(fd, st.st_mode & 07777 & ~drop) != 0) return errno_error(errno, "drop set-id bits");
+  if (fchmod(fd, st.st_mode & 07777 & ~set_id_bits(st)) != 0) return errno_error(errno, "drop set-id bits");
   return {};
 }
+
+namespace {
+
+Status change_owner(const Place& at, const Changes& c) {
+  if (!c.uid && !c.gid && c.writer != 0) {  // another's set-id bits don't go for that
+    struct stat st {};
+    if (fstatat(at.dir, at.name.c_str(), &st, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0)
+      return failed(errno, "chown", at.name);
+    if (has_set_id(st) && st.st_uid != c.writer) return {};
+  }
+  const uid_t uid = c.uid.value_or(uid_t(-1));
+  const gid_t gid = c.gid.value_or(gid_t(-1));
+  if (fchownat(at.dir, at.name.c_str(), uid, gid, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) == 0) return {};
+  return failed(errno, "chown", at.name);
+}
+
+}  // namespace
 
 Status apply(int fd, const Changes& c) {
   if (c.size_bytes && ftruncate(fd, static_cast<off_t>(*c.size_bytes)) != 0)
     return failed(errno, "truncate", "");
   if (c.size_bytes) MEDIAFS_TRY(drop_set_id(fd, c.writer));
-  if (sets_owner(c) && fchown(fd, c.uid.value_or(uid_t(-1)), c.gid.value_or(gid_t(-1))) != 0) {
-    return failed(errno, "chown", "");
-  }
+  if (sets_owner(c)) MEDIAFS_TRY(change_owner(Place{Fd(), fd, ""}, c));
   if (c.mode && fchmod(fd, *c.mode & 07777) != 0) return failed(errno, "chmod", "");
   if (sets_times(c) && futimens(fd, times_of(c).data()) != 0) return failed(errno, "utimens", "");
   return {};
@@ -312,12 +330,7 @@ Status apply(int root, const std::string& path, const Changes& c, bool patient) 
   } else {
     MEDIAFS_ASSIGN(at, place(root, path));
   }
-  if (sets_owner(c)) {
-    const uid_t uid = c.uid.value_or(uid_t(-1));
-    const gid_t gid = c.gid.value_or(gid_t(-1));
-    if (fchownat(at.dir, at.name.c_str(), uid, gid, AT_SYMLINK_NOFOLLOW) != 0)
-      return failed(errno, "chown", path);
-  }
+  if (sets_owner(c)) MEDIAFS_TRY(change_owner(at, c));
   if (c.mode) {
     // fchmodat can't refuse to follow a link before Linux 6.6; a descriptor of the node itself can't be one.
     const Fd node(openat(at.dir, at.name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
