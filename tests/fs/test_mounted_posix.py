@@ -10,6 +10,7 @@ import unittest
 
 import mounted
 from mounted import Mounted, read, write
+from parity_steps import User
 
 M = None
 
@@ -271,6 +272,12 @@ class Parity(unittest.TestCase):
             os.chown(d + "/f", -1, -1)
             return os.stat(d + "/f").st_ctime_ns > before, shape(d + "/f")
         self.both(act)
+
+        set_id = self.dirs[1] + "/f"
+        os.chmod(set_id, 0o4755)
+        with User(1001):  # a plain directory answers EPERM
+            os.chown(set_id, -1, -1)
+        self.assertEqual(stat.S_IMODE(os.stat(set_id).st_mode), 0o4755)
 
     def test_truncate(self):
         def act(d):
