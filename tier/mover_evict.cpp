@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <string_view>
 
 #include "common/crash.h"
@@ -18,6 +19,19 @@
 namespace mediafs::tier {
 
 namespace {
+
+// The share comes before the vault: other content of this name there would take the place of these bytes.
+Status nothing_else_shows(const Branches& b, const Node& node) {
+  if (b.config.share.path.empty()) return {};
+  constexpr WallNs kCoarse_ns = 2'000'000'000;  // as some servers keep times
+  MEDIAFS_ASSIGN(const auto shown, b.catalogue->share_entry(node.path));
+  if (!shown) return {};
+  const bool same = S_ISREG(shown->mode) && shown->size_bytes == node.size_bytes &&
+                    std::abs(shown->mtime_ns - node.mtime_ns) < kCoarse_ns;
+  if (same) return {};
+  return make_error(ErrorCode::changed, "evict " + printable(node.path),
+                    "the share has another version, which would be shown instead (remove one of the two)");
+}
 
 // A write lease is granted only while nobody else has the file open, through the mount or underneath, and
 // makes whoever opens it meanwhile wait. The alternative, scanning /proc/*/fd, is slow and races.
@@ -100,6 +114,7 @@ Status Mover::evict(std::int64_t id, std::int64_t generation) {
   if (!node.in_vault() || !b_.vault) {
     return make_error(ErrorCode::changed, "evict " + printable(node.path), "it is not in the vault yet");
   }
+  MEDIAFS_TRY(nothing_else_shows(b_, node));
   MEDIAFS_TRY(confirm_in_vault(node));  // before the claim: no path waits for the network
   MEDIAFS_ASSIGN(auto claim, b_.claims->claim(node.path));
   const std::string path = node.path;

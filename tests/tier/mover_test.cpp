@@ -85,6 +85,13 @@ TEST_CASE("evict refuses what is dirty, open, changed, pinned or linked twice") 
     rig.run_jobs();
     CHECK_FALSE(rig.mover.evict(node.id, node.generation));
   }
+  SUBCASE("other content on the share, which would be shown instead") {
+    rig.branches.config.share.path = "/share";
+    const ShareEntry other{
+        .name = "a.mkv", .mode = S_IFREG | 0644, .size_bytes = 3, .mtime_ns = node.mtime_ns};
+    REQUIRE(rig.catalogue->remember_share("", {other}));
+    CHECK(rig.mover.evict(node.id, node.generation).err().code == ErrorCode::changed);
+  }
   SUBCASE("a newer generation") {
     rig.write("a.mkv", "film a, longer");
     REQUIRE(rig.reconcile->file_settled("a.mkv"));
@@ -102,6 +109,17 @@ TEST_CASE("evict refuses what is dirty, open, changed, pinned or linked twice") 
     CHECK(rig.mover.evict(node.id, node.generation).err().code == ErrorCode::corrupt);
   }
   CHECK(stdfs::exists(rig.local("a.mkv")));
+}
+
+TEST_CASE("evict takes a file that the share has likewise") {
+  TierRig rig;
+  rig.add("a.mkv", "film a");
+  const Node node = rig.node("a.mkv");
+  rig.branches.config.share.path = "/share";
+  const ShareEntry same{
+      .name = "a.mkv", .mode = S_IFREG | 0644, .size_bytes = 6, .mtime_ns = node.mtime_ns / 100 * 100};
+  REQUIRE(rig.catalogue->remember_share("", {same}));
+  CHECK(rig.mover.evict(node.id, node.generation));
 }
 
 TEST_CASE("fetch refuses bytes that are not those that were uploaded, and leaves nothing") {
