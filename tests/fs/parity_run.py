@@ -37,6 +37,8 @@ DEVIATIONS = [
     ("Unlinked, still open. Extended attributes of such a file answer ENOENT",
      lambda run, kind, args, got: kind in ("fsetxattr", "fgetxattr") and got == "ENOENT" and
      os.fstat(run.plain.fds[args[0]]).st_nlink == 0),
+    ("Unlinked, still open. Of one that the vault alone had until its object is deleted: EIO then",
+     lambda run, kind, args, got: kind in ("read", "pread", "mmap", "copy") and got == "EIO" and run.unheld(args[0])),
     ("Unlinked, still open. What mediafs itself does not have open answers ESTALE once it is removed, or ENOENT to a "
      "change",
      lambda run, kind, args, got: kind != "open" and got in ("ESTALE", "ENOENT") and run.unheld(args[0])),
