@@ -152,6 +152,30 @@ bool Core::room_for_unseen_writer() {
   return b.space == nullptr || b.space->ample(passthrough.writers() + 1);
 }
 
+fuse_entry_param Core::nameless_entry(const struct stat& st) {
+  Seen seen{.branch = Branch::local,
+            .type = st.st_mode & S_IFMT,
+            .device = st.st_dev,
+            .inode = st.st_ino,
+            .links = 0,
+            .shown_inode = st.st_ino};
+  if (auto number = b.catalogue->new_inode(st.st_dev, st.st_ino)) seen.shown_inode = *number;
+  fuse_entry_param e{};
+  e.ino = nodes.remember_nameless(seen);
+  e.attr = st;
+  e.attr.st_ino = seen.shown_inode;
+  e.attr_timeout = e.entry_timeout = kShortTimeout_s;
+  return e;
+}
+
+std::shared_ptr<FileHandle> Core::local_handle(NodeId node) {
+  for (const std::uint64_t id : nodes.handles(node)) {
+    auto handle = files.get(id);
+    if (handle && handle->node == node && handle->branch == Branch::local) return handle;
+  }
+  return nullptr;
+}
+
 Result<std::string> Core::path_of(NodeId node) const {
   if (auto path = nodes.path(node)) return std::move(*path);
   return make_error(ErrorCode::not_found, "path of a removed file");

@@ -136,6 +136,8 @@ class Core {
       if (nodes.renames() == before) return result;  // not the path: there and back again is the same one
     }
   }
+  // Whoever has it open as a local file, also where it has no name; null: nobody.
+  std::shared_ptr<FileHandle> local_handle(NodeId node);
   Result<std::string> path_of(NodeId node) const;  // stale: it has no name any more
   Result<std::string> path_of(NodeId parent, const std::string& name) const;
   bool is_control(std::string_view path) const { return b.is_state(path); }
@@ -162,6 +164,7 @@ class Core {
                                  Found found);
   Result<fuse_entry_param> new_entry(NodeId parent, const std::string& name,
                                      const std::string& path);  // local
+  fuse_entry_param nameless_entry(const struct stat& st);       // of a new local file
   struct Attributes {
     struct stat st {};
     double timeout_s = kShortTimeout_s;

@@ -48,7 +48,7 @@ int reply_create(fuse_req_t request, const fuse_entry_param& entry, fuse_file_in
 
 namespace {
 
-constexpr std::uint32_t kOpcodeInit = 26;
+constexpr std::uint32_t kOpcodeInit = 26, kOpcodeCreate = 35, kOpcodeTmpfile = 51;
 constexpr std::uint32_t kInitExt = 1U << 30;
 constexpr std::uint32_t kParallelDirops = 1U << 18;
 constexpr std::uint32_t kKillprivV2 = 1U << 28;
@@ -103,6 +103,16 @@ void saw_request(Negotiation& n, const char* bytes, std::size_t size) {
   n.init_unique = head.unique;
 }
 
+// To libfuse a file without a name (O_TMPFILE) is created as any other: the request is the same, and its flags tell.
+void as_create(char* bytes, std::size_t size) {
+  InHead head;
+  if (size < sizeof head) return;
+  std::memcpy(&head, bytes, sizeof head);
+  if (head.opcode != kOpcodeTmpfile) return;
+  head.opcode = kOpcodeCreate;
+  std::memcpy(bytes, &head, sizeof head);
+}
+
 // True: this is the reply to INIT, and asks for passthrough now.
 bool complete_init(Core& core, const OutHead& head, iovec& body) {
   Negotiation& n = core.negotiation;
@@ -135,6 +145,7 @@ ssize_t read_request(int fd, void* buffer, std::size_t size, void* userdata) {
   const ssize_t got = wait_for_one();
   const int saved = errno;
   Negotiation& n = negotiation_of(userdata);
+  if (got > 0) as_create(static_cast<char*>(buffer), static_cast<std::size_t>(got));
   if (got > 0 && !n.done) saw_request(n, static_cast<const char*>(buffer), static_cast<std::size_t>(got));
   errno = saved;
   return got;

@@ -1,5 +1,5 @@
 // What libfuse before 3.17 can't agree on with the kernel: passthrough, set-id bits cleared by us, parallel directory
-// operations. Its INIT reply is completed on the way out, and so are the replies that carry a backing id.
+// operations, files without a name. Its INIT reply is completed on the way out, and so are the replies that carry a backing id.
 // Threads:    safe from any thread.
 // Shapes:     struct fuse_init_out and fuse_open_out as in include/uapi/linux/fuse.h (7.40).
 #pragma once

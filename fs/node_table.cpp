@@ -30,6 +30,15 @@ NodeId NodeTable::remember(NodeId parent, std::string_view name, const Seen& see
   return id;
 }
 
+NodeId NodeTable::remember_nameless(const Seen& seen) {
+  MutexLock lock(mutex_);
+  const NodeId id = insert(seen);
+  Node& node = nodes_.at(id);
+  node.lookups = 1;
+  index(id, node, seen);
+  return id;
+}
+
 // The node that (parent, name) may keep or share; 0 where there must be a new one.
 NodeId NodeTable::matching(NodeId parent, std::string_view name, const Seen& seen) {
   const InodeKey key{seen.device, seen.inode};
@@ -132,6 +141,7 @@ void NodeTable::drop_unused(NodeId id) {
     }
     unindex(at->first, node);
     contents_.erase(at->first);
+    left_.erase(at->first);
     nodes_.erase(at);
   }
 }
@@ -239,6 +249,26 @@ void NodeTable::remove_name(NodeId parent, std::string_view name, bool last_link
   if (at == nodes_.end()) return;
   if (last_link && at->second.local_opens == 0) unindex(id, at->second);
   drop_unused(id);
+}
+
+void NodeTable::leaving(NodeId parent, std::string_view name, const struct stat& was) {
+  MutexLock lock(mutex_);
+  const auto named = names_.find(NameRef{parent, name});
+  if (named == names_.end()) return;
+  struct stat& left = left_[named->second.node];
+  left = was;
+  left.st_nlink = 0;
+  if (S_ISDIR(was.st_mode)) left.st_size = 0;
+  const Node& node = nodes_.at(named->second.node);
+  if (node.shown_inode != 0) left.st_ino = node.shown_inode;
+}
+
+std::optional<struct stat> NodeTable::was(NodeId id) const {
+  MutexLock lock(mutex_);
+  const auto node = nodes_.find(id);
+  const auto left = left_.find(id);
+  if (node == nodes_.end() || node->second.name != nullptr || left == left_.end()) return std::nullopt;
+  return left->second;
 }
 
 void NodeTable::rename(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name) {

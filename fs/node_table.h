@@ -42,6 +42,7 @@ class NodeTable {
   // The node of (parent, name) as it stands now, with one lookup more. Makes a new one where the name is new, or where
   // it stands for another file now while the old one is open.
   NodeId remember(NodeId parent, std::string_view name, const Seen& seen) EXCLUDES(mutex_);
+  NodeId remember_nameless(const Seen& seen) EXCLUDES(mutex_);  // a new file without a name, with one lookup
   void forget(NodeId id, std::uint64_t lookups) EXCLUDES(mutex_);
 
   // Unset: the node is unknown or, it or a directory above it, has no name any more.
@@ -62,6 +63,10 @@ class NodeTable {
   // link, unlink and rename, after the disk did them. A name that the table doesn't know is no error.
   void add_name(NodeId id, NodeId parent, std::string_view name) EXCLUDES(mutex_);
   void remove_name(NodeId parent, std::string_view name, bool last_link) EXCLUDES(mutex_);
+  // Before its last name goes: who still holds it without having it open as a file (a directory, a FIFO, O_PATH) is
+  // told what it was.
+  void leaving(NodeId parent, std::string_view name, const struct stat& was) EXCLUDES(mutex_);
+  std::optional<struct stat> was(NodeId id) const EXCLUDES(mutex_);  // of one that has no name any more
   void rename(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name)
       EXCLUDES(mutex_);
   void exchange(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name)
@@ -170,6 +175,7 @@ class NodeTable {
   std::unordered_map<NodeId, std::vector<std::uint64_t>> handles_
       GUARDED_BY(mutex_);                                            // of nodes that are open
   std::unordered_map<NodeId, Content> contents_ GUARDED_BY(mutex_);  // where it is known
+  std::unordered_map<NodeId, struct stat> left_ GUARDED_BY(mutex_);  // see leaving()
   NodeId next_ GUARDED_BY(mutex_) = kRootNode + 1;
 };
 

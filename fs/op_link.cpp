@@ -40,6 +40,19 @@ Status link_claimed(Core& core, const std::string& from, const std::string& to, 
   return tree::link(core.local_root.get(), from, to);
 }
 
+// A file that never had a name gets its first, from whoever has it open. The kernel lets no removed one have another.
+Result<fuse_entry_param> name_nameless(Core& core, NodeId node, const NodeTable::Name& name, const May& may) {
+  const auto held = core.local_handle(node);
+  if (!held) return make_error(ErrorCode::not_found, "link of a removed file");
+  MEDIAFS_ASSIGN(const auto claimed, core.claim_names({name}, may));
+  const std::string& path = claimed.paths.front();
+  if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
+  MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(path)), may));
+  MEDIAFS_TRY(tree::link(held->fd.get(), core.local_root.get(), path));
+  core.nodes.add_name(node, name.parent, name.name);
+  return core.new_entry(name.parent, name.name, path);
+}
+
 }  // namespace
 
 void op_link(Core& core, EntryReply reply, NodeId node, NodeId parent, std::string name) {
@@ -47,7 +60,7 @@ void op_link(Core& core, EntryReply reply, NodeId node, NodeId parent, std::stri
     constexpr int kMostTurns = 10;
     for (int turn = 0; turn < kMostTurns; ++turn) {
       const auto source = core.nodes.name(node);
-      if (!source) return make_error(ErrorCode::not_found, "link of a removed file");
+      if (!source) return name_nameless(core, node, {parent, name}, may);
       MEDIAFS_ASSIGN(const std::string path, core.path_of(source->parent, source->name));
       if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
       MEDIAFS_ASSIGN(const Found seen, core.resolve(path, may, core.nodes.branch(node)));

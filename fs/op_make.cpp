@@ -16,7 +16,8 @@ void make_local(Core& core, EntryReply reply, NodeId parent, std::string name, m
     const std::string& path = claimed.paths.front();
     if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
     MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(path)), may));
-    MEDIAFS_TRY(make(core.local_root.get(), path));
+    const tree::Umask masked(caller.umask);
+    MEDIAFS_TRY(make(core.local_root.get(), path, masked.applied(mode)));
     MEDIAFS_TRY(tree::give_to(core.local_root.get(), path, caller.uid, caller.gid, mode));
     return core.new_entry(parent, name, path);
   };
@@ -28,15 +29,12 @@ void make_local(Core& core, EntryReply reply, NodeId parent, std::string name, m
 }  // namespace
 
 void op_mkdir(Core& core, EntryReply reply, NodeId parent, std::string name, mode_t mode) {
-  const mode_t given = mode & ~reply.caller().umask;
-  make_local(core, std::move(reply), parent, std::move(name), given,
-             [given](int root, const std::string& path) { return tree::make_directory(root, path, given); });
+  make_local(core, std::move(reply), parent, std::move(name), mode, tree::make_directory);
 }
 
 void op_mknod(Core& core, EntryReply reply, NodeId parent, std::string name, mode_t mode, dev_t device) {
-  const mode_t given = mode & ~reply.caller().umask;
-  make_local(core, std::move(reply), parent, std::move(name), given,
-             [given, device](int root, const std::string& path) {
+  make_local(core, std::move(reply), parent, std::move(name), mode,
+             [device](int root, const std::string& path, mode_t given) {
                return tree::make_node(root, path, given, device);
              });
 }

@@ -2,35 +2,26 @@
 
 #include "common/path.h"
 #include "common/writers.h"
+#include "fs/opening.h"
 #include "fs/ops.h"
 #include "fs/vault_reader.h"
 
 namespace mediafs::fs {
+
+// O_DIRECT asks for aligned buffers, which ours are not; the kernel keeps its promise on the mount's side. With O_APPEND
+// all writes would go to the end, also what the kernel writes back of a mapping: see op_write. The rest was the kernel's
+// business or is ours.
+int file_flags(int flags) {
+  return flags & ~(O_CREAT | O_EXCL | O_NOCTTY | O_APPEND | O_DIRECT | O_NOATIME | O_NOFOLLOW | O_NONBLOCK);
+}
+
 namespace {
 
 constexpr std::uint64_t kRoomToJoin = 64ULL << 20;
 
-// Flags that a branch's own file is opened with. O_DIRECT asks for aligned buffers, which ours are not; the kernel
-// keeps its promise on the mount's side. With O_APPEND all writes would go to the end, also what the kernel writes back
-// of a mapping: see op_write. The rest was the kernel's business or is ours.
-int file_flags(int flags) {
-  return flags & ~(O_CREAT | O_EXCL | O_NOCTTY | O_APPEND | O_DIRECT | O_NOATIME | O_NOFOLLOW | O_NONBLOCK);
-}
 bool writes(int flags) {
   return (flags & O_ACCMODE) != O_RDONLY;
 }
-
-struct Opener {  // who opens what, and how
-  NodeId node = 0;
-  int flags = 0;
-  uid_t uid = 0;
-};
-struct Opened {
-  std::shared_ptr<FileHandle> handle;
-  struct stat st {};  // of a local file
-  bool keep_cache = false;
-  bool direct_io = false;
-};
 
 void remember_content(Core& core, NodeId node, const struct stat& st, Opened& opened) {
   const std::int64_t mtime_ns = std::int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec;
@@ -48,13 +39,8 @@ Result<std::optional<Opened>> open_local(Core& core, NodeId node, const std::str
     if (fd.error().code == ErrorCode::not_found) return std::optional<Opened>{};
     return std::move(fd).error();
   }
-  Opened opened;
-  MEDIAFS_ASSIGN(opened.st, stat_fd(fd->get()));
+  MEDIAFS_ASSIGN(Opened opened, opened_local(core, node, std::move(*fd)));
   if (opened.st.st_nlink == 0) return std::optional<Opened>{};
-  opened.handle = std::make_shared<FileHandle>();
-  opened.handle->branch = Branch::local;
-  opened.handle->fd = std::move(*fd);
-  remember_content(core, node, opened.st, opened);
   return std::optional<Opened>(std::move(opened));
 }
 
@@ -62,8 +48,7 @@ Result<Opened> open_share(Core& core, const std::string& path, const Opener& who
   ShareBranch* share = core.share.get();
   auto file = core.ask_share<std::shared_ptr<ShareBranch::File>>(
       [share, path, who](int root) -> Result<std::shared_ptr<ShareBranch::File>> {
-        // The kernel says where to append; shares that can't answer with EIO.
-        MEDIAFS_ASSIGN(Fd fd, tree::open_to_change(root, path, file_flags(who.flags) & ~O_APPEND));
+        MEDIAFS_ASSIGN(Fd fd, tree::open_to_change(root, path, file_flags(who.flags)));
         if ((who.flags & O_TRUNC) != 0) MEDIAFS_TRY(tree::drop_set_id(fd.get(), who.uid));
         return std::make_shared<ShareBranch::File>(*share, std::move(fd));
       },
@@ -130,14 +115,23 @@ void note_opened(Core& core, const std::string& path, const std::optional<tier::
   core.b.catalogue->opened(path, now);
 }
 
-// A node that the kernel passes through stays so while it is open: a writer who joins then is not held back by his
-// writes, so he is here.
+}  // namespace
+
+Result<Opened> opened_local(Core& core, NodeId node, Fd fd) {
+  Opened opened;
+  MEDIAFS_ASSIGN(opened.st, stat_fd(fd.get()));
+  opened.handle = std::make_shared<FileHandle>();
+  opened.handle->branch = Branch::local;
+  opened.handle->fd = std::move(fd);
+  remember_content(core, node, opened.st, opened);
+  return opened;
+}
+
 Status await_room(Core& core, NodeId node, int flags, const May& may) {
   if (!writes(flags) || !core.passthrough.passes(node) || core.room_for_unseen_writer()) return {};
   return core.room_for(kRoomToJoin, may);
 }
 
-// Who reads and writes: the kernel or we.
 Status choose_service(Core& core, const Opener& who, Opened& opened) {
   FileHandle& handle = *opened.handle;
   if (handle.branch == Branch::control) return {};
@@ -190,6 +184,8 @@ Result<Opened> open_path(Core& core, const Opener& who, const std::string& path,
   return make_error(ErrorCode::busy, "open " + printable(path), "it is moving between branches");
 }
 
+namespace {
+
 // What arrives is marked while it is written: were we killed, nobody else could tell that it is not whole.
 bool mark(Core& core, NodeId node, const FileHandle& handle) {
   if (handle.branch != Branch::local || !writes(handle.flags)) return false;
@@ -217,6 +213,17 @@ void unmark(Core& core, NodeId node, std::uint64_t id, const FileHandle& handle)
   if (heir) heir->marked = true;
 }
 
+// One that has lost its name, or never had any, is reached through whoever has it open: /proc/PID/fd led the caller here.
+Result<Opened> open_nameless(Core& core, const Opener& who) {
+  const auto held = core.local_handle(who.node);
+  if (!held) return make_error(ErrorCode::stale, "open of a removed file");
+  Fd fd(open(tree::fd_path(held->fd.get()).c_str(), file_flags(who.flags) | O_CLOEXEC));
+  if (!fd) return errno_error(errno, "open of a removed file");
+  return opened_local(core, who.node, std::move(fd));
+}
+
+}  // namespace
+
 std::uint64_t register_handle(Core& core, NodeId node, int flags, const Opened& opened) {
   const std::shared_ptr<FileHandle>& handle = opened.handle;
   handle->node = node;
@@ -232,13 +239,10 @@ std::uint64_t register_handle(Core& core, NodeId node, int flags, const Opened& 
   return id;
 }
 
-// Whether close() has something to tell: the share's server what it could not write, and we that the file is whole.
-// The release comes some time after close() has returned.
 bool wants_flush(const FileHandle& handle) {
   return handle.branch == Branch::share || handle.marked;
 }
 
-// The file is closed before it counts as closed, so that it can be evicted then.
 void drop_handle(Core& core, NodeId node, std::uint64_t id) {
   auto handle = core.files.remove(id);
   if (!handle) return;
@@ -251,75 +255,15 @@ void drop_handle(Core& core, NodeId node, std::uint64_t id) {
   core.nodes.closed(node, id, branch);
 }
 
-struct Created {
-  Opened opened;
-  fuse_entry_param entry{};
-};
-
-// The node of what was created or, by somebody else meanwhile, found.
-Result<Created> with_entry(Core& core, Opener who, Opened opened, Result<fuse_entry_param> entry) {
-  if (!entry) return std::move(entry).error();
-  who.node = entry->ino;
-  if (auto chosen = choose_service(core, who, opened); !chosen) {
-    core.nodes.forget(who.node, 1);
-    return std::move(chosen).error();
-  }
-  return Created{std::move(opened), *entry};
-}
-
-// Unset: somebody else made it since the kernel looked. The claim keeps the directory's name until the node is known.
-Result<std::optional<Created>> create_new(Core& core, NodeId parent, const std::string& name,
-                                          const Caller& caller, mode_t mode, int flags, const May& may) {
-  MEDIAFS_ASSIGN(const auto claimed, core.claim_names({{parent, name}}, may));
-  const std::string& path = claimed.paths.front();
-  if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
-  const int root = core.local_root.get();
-  const mode_t given = mode & ~caller.umask;
-  auto made = tree::create_file(root, path, file_flags(flags), given);
-  if (!made && made.error().code == ErrorCode::not_found) {
-    MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(path)), may));
-    made = tree::create_file(root, path, file_flags(flags), given);
-  }
-  if (!made) {
-    if (made.error().code == ErrorCode::exists && (flags & O_EXCL) == 0) return std::optional<Created>{};
-    return std::move(made).error();
-  }
-  Opened opened;
-  opened.handle = std::make_shared<FileHandle>();
-  opened.handle->branch = Branch::local;
-  opened.handle->fd = std::move(*made);
-  MEDIAFS_ASSIGN(opened.st, stat_fd(opened.handle->fd.get()));
-  if (opened.st.st_uid != caller.uid || opened.st.st_gid != caller.gid) {
-    MEDIAFS_TRY(tree::give_to(root, path, caller.uid, caller.gid, given));
-    MEDIAFS_ASSIGN(opened.st, stat_fd(opened.handle->fd.get()));
-  }
-  const Opener who{.node = 0, .flags = flags, .uid = caller.uid};
-  auto entry = core.entry(parent, name, path, Found{Branch::local, opened.st, 0, {}});
-  MEDIAFS_ASSIGN(auto created, with_entry(core, who, std::move(opened), std::move(entry)));
-  return std::optional<Created>(std::move(created));
-}
-
-Result<Created> create_file(Core& core, NodeId parent, const std::string& name, const Caller& caller,
-                            mode_t mode, int flags, const May& may) {
-  MEDIAFS_ASSIGN(auto fresh, create_new(core, parent, name, caller, mode, flags, may));
-  if (fresh) return std::move(*fresh);
-  const Opener who{.node = core.nodes.find(parent, name).value_or(0), .flags = flags, .uid = caller.uid};
-  MEDIAFS_TRY(await_room(core, who.node, flags, may));
-  MEDIAFS_ASSIGN(const std::string path, core.path_of(parent, name));
-  MEDIAFS_ASSIGN(Opened opened, open_path(core, who, path, may));
-  MEDIAFS_ASSIGN(Found found, core.resolve(path, may));
-  return with_entry(core, who, std::move(opened), core.entry(parent, name, path, std::move(found)));
-}
-
-}  // namespace
-
 void op_open(Core& core, OpenReply reply, NodeId node, fuse_file_info info) {
   const Opener who{.node = node, .flags = info.flags, .uid = reply.caller().uid};
   auto body = [&core, who](const May& may) -> Result<Opened> {
     MEDIAFS_TRY(await_room(core, who.node, who.flags, may));
     const auto path_now = [&] { return core.path_of(who.node); };
-    auto opened = core.steadily(path_now, may,
-                                [&](const std::string& path) { return open_path(core, who, path, may); });
+    const auto open_there = [&](const std::string& path) { return open_path(core, who, path, may); };
+    auto opened = core.nodes.name(who.node) || who.node == kRootNode
+                      ? core.steadily(path_now, may, open_there)
+                      : open_nameless(core, who);
     // Let the kernel look: it may believe in a name that is no more.
     if (!opened && opened.error().code == ErrorCode::not_found && !needed(opened.error()))
       return make_error(ErrorCode::stale, opened.error().message());
@@ -334,22 +278,6 @@ void op_open(Core& core, OpenReply reply, NodeId node, fuse_file_info info) {
     info.fh = register_handle(core, node, info.flags, opened);
     info.noflush = wants_flush(*opened.handle) ? 0 : 1;
     if (!r.opened(info, backing_id)) drop_handle(core, node, info.fh);
-  });
-}
-
-void op_create(Core& core, CreateReply reply, NodeId parent, std::string name, mode_t mode,
-               fuse_file_info info) {
-  auto body = [&core, parent, name, mode, caller = reply.caller(), flags = info.flags](const May& may) {
-    return create_file(core, parent, name, caller, mode, flags, may);
-  };
-  core.serve(std::move(reply), std::move(body), [&core, info](CreateReply& r, Created created) mutable {
-    const NodeId node = created.entry.ino;
-    const std::int32_t backing_id = created.opened.handle->service.backing_id();
-    info.fh = register_handle(core, node, info.flags, created.opened);
-    info.noflush = wants_flush(*created.opened.handle) ? 0 : 1;
-    if (r.created(created.entry, info, backing_id)) return;
-    drop_handle(core, node, info.fh);
-    core.nodes.forget(node, 1);
   });
 }
 

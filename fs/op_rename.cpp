@@ -321,6 +321,8 @@ void op_rename(Core& core, StatusReply reply, RenameNames names, unsigned flags)
       core.nodes.exchange(names.parent, names.name, names.new_parent, names.new_name);
       if (!m.directory && !S_ISDIR(m.local_to->st_mode)) exchange_sidecars(core, m.from, m.to, may);
     } else if (!one_file(m)) {
+      if (m.local_to && (m.directory || m.local_to->st_nlink <= 1))
+        core.nodes.leaving(names.new_parent, names.new_name, *m.local_to);
       core.nodes.rename(names.parent, names.name, names.new_parent, names.new_name);
       if (!m.directory)
         rename_sidecars(core, sidecars_of(m.from, m.place_from, m.share_from.has_value()),

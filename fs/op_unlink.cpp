@@ -105,8 +105,10 @@ void op_unlink(Core& core, StatusReply reply, NodeId parent, std::string name) {
     if (at.share && may.level < Level::share) return needs(Level::share);
     if (is_directory(at)) return errno_error(EISDIR, "unlink " + printable(path));
     MEDIAFS_TRY(remove_file(core, path, at, may));
+    const bool last = !at.local || at.local->st_nlink <= 1;
     if (!at.local) core.names_changed(std::string(parent_path(path)));
-    core.nodes.remove_name(parent, name, !at.local || at.local->st_nlink <= 1);
+    if (at.local && last) core.nodes.leaving(parent, name, *at.local);
+    core.nodes.remove_name(parent, name, last);
     remove_sidecars(core, {path, at.place ? &*at.place : nullptr, at.share}, may);
     return {};
   };
@@ -116,7 +118,9 @@ void op_unlink(Core& core, StatusReply reply, NodeId parent, std::string name) {
 void op_rmdir(Core& core, StatusReply reply, NodeId parent, std::string name) {
   auto body = [&core, parent, name](const May& may) -> Status {
     MEDIAFS_ASSIGN(const auto claimed, core.claim_names({{parent, name}}, may));
+    MEDIAFS_ASSIGN(const auto was, core.resolve(claimed.paths.front(), may));
     MEDIAFS_TRY(rmdir_path(core, claimed.paths.front(), may));
+    core.nodes.leaving(parent, name, was.st);
     core.nodes.remove_name(parent, name, true);
     return {};
   };

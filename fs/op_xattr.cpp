@@ -27,16 +27,33 @@ Error none_of(std::string_view name) {
   return errno_error(EOPNOTSUPP, "getxattr");
 }
 
+bool is_acl(std::string_view name) {
+  return name.starts_with("system.posix_acl_");
+}
+
+// The kernel asks where permission is first asked for by anybody but the owner: what the local branch has not got has
+// its mode alone. A share's server has its own say.
+Result<std::string> get_acl(Core& core, const std::string& path, const std::string& name) {
+  auto acl = tree::get_xattr(core.local_root.get(), path, name);
+  if (!acl && (acl.error().code == ErrorCode::not_found || acl.error().code == ErrorCode::unsupported))
+    return no_attribute();
+  return acl;
+}
+
+// The file that has no name any more, open: null where it has one.
+std::shared_ptr<FileHandle> nameless(Core& core, NodeId node) {
+  return core.nodes.path(node) ? nullptr : core.local_handle(node);
+}
+
 Result<std::string> get(Core& core, NodeId node, const std::string& name, const May& may) {
+  // The kernel asks for a file's capabilities at its first write.
+  if (!is_own_attribute(name)) {
+    if (const auto handle = core.local_handle(node)) return tree::get_xattr(handle->fd.get(), name);
+  }
   MEDIAFS_ASSIGN(const std::string path, core.path_of(node));
   if (core.is_control(path)) return no_attribute();
   if (is_own_attribute(name)) return own_attribute(core, node, path, name, may);
-  // The kernel asks for a file's capabilities at its first write.
-  if (const auto open = core.nodes.any_handle(node)) {
-    const auto handle = core.files.get(*open);
-    if (handle && handle->node == node && handle->branch == Branch::local)
-      return tree::get_xattr(handle->fd.get(), name);
-  }
+  if (is_acl(name)) return get_acl(core, path, name);
   return on_branch<std::string>(core, node, path, may, none_of(name),
                                 [path, name](int root) { return tree::get_xattr(root, path, name); });
 }
@@ -53,6 +70,10 @@ std::string without_own(const std::string& names) {
 }
 
 Result<std::string> list(Core& core, NodeId node, const May& may) {
+  if (const auto handle = nameless(core, node)) {
+    MEDIAFS_ASSIGN(const std::string names, tree::list_xattr(handle->fd.get()));
+    return without_own(names);
+  }
   MEDIAFS_ASSIGN(const std::string path, core.path_of(node));
   if (core.is_control(path)) return std::string{};
   return on_branch<std::string>(core, node, path, may, std::string{},
@@ -65,6 +86,14 @@ Result<std::string> list(Core& core, NodeId node, const May& may) {
                                   MEDIAFS_ASSIGN(const std::string names, tree::list_xattr(root, path));
                                   return without_own(names);
                                 });
+}
+
+// An ACL that nobody would go by is refused.
+Status may_have(Core& core, NodeId node, const std::string& path, const std::string& name, const May& may) {
+  if (!is_acl(name)) return {};
+  MEDIAFS_ASSIGN(const Found found, core.resolve(path, may, core.nodes.branch(node)));
+  if (found.branch != Branch::share) return {};
+  return errno_error(EOPNOTSUPP, "setxattr " + name);
 }
 
 // A change of a vault-only file's attributes needs a place that can hold them: the file itself, fetched.
@@ -98,9 +127,12 @@ void op_listxattr(Core& core, XattrReply reply, NodeId node) {
 
 void op_setxattr(Core& core, StatusReply reply, NodeId node, std::string name, std::string value, int flags) {
   auto body = [&core, node, name, value, flags](const May& may) -> Status {
+    if (const auto handle = nameless(core, node); handle && !is_own_attribute(name))
+      return tree::set_xattr(handle->fd.get(), name, value, flags);
     MEDIAFS_ASSIGN(const std::string path, core.path_of(node));
     if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
     if (is_own_attribute(name)) return set_own_attribute(core, path, name, value);
+    MEDIAFS_TRY(may_have(core, node, path, name, may));
     return change(core, node, path, may, [path, name, value, flags](int root) {
       return tree::set_xattr(root, path, name, value, flags);
     });
@@ -110,6 +142,8 @@ void op_setxattr(Core& core, StatusReply reply, NodeId node, std::string name, s
 
 void op_removexattr(Core& core, StatusReply reply, NodeId node, std::string name) {
   auto body = [&core, node, name](const May& may) -> Status {
+    if (const auto handle = nameless(core, node); handle && !is_own_attribute(name))
+      return tree::remove_xattr(handle->fd.get(), name);
     MEDIAFS_ASSIGN(const std::string path, core.path_of(node));
     if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
     if (is_own_attribute(name)) return set_own_attribute(core, path, name, "0");

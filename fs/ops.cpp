@@ -1,6 +1,8 @@
 // The C callbacks: each makes its typed reply and lets no exception out.
 #include "fs/ops.h"
 
+#include <fcntl.h>
+
 #include <exception>
 
 #include "common/log.h"
@@ -122,6 +124,20 @@ void set_directory_operations(fuse_lowlevel_ops& ops) {
   };
 }
 
+// Older libfuses' lacks it: see negotiate.h.
+template <class Operations>
+void set_tmpfile(Operations& ops) {
+  if constexpr (requires { ops.tmpfile; }) {
+    ops.tmpfile = [](fuse_req_t req, fuse_ino_t parent, mode_t mode, fuse_file_info* info) noexcept {
+      guarded(CreateReply(req), [&](CreateReply r) {
+        fuse_file_info nameless = *info;
+        nameless.flags |= O_TMPFILE;
+        op_create(core_of(req), std::move(r), parent, std::string(), mode, nameless);
+      });
+    };
+  }
+}
+
 void set_file_operations(fuse_lowlevel_ops& ops) {
   ops.open = [](fuse_req_t req, fuse_ino_t node, fuse_file_info* info) noexcept {
     guarded(OpenReply(req), [&](OpenReply r) { op_open(core_of(req), std::move(r), node, *info); });
@@ -148,6 +164,7 @@ void set_file_operations(fuse_lowlevel_ops& ops) {
     guarded(StatusReply(req),
             [&](StatusReply r) { op_fsync(core_of(req), std::move(r), data_only != 0, info->fh); });
   };
+  set_tmpfile(ops);
   ops.fallocate = [](fuse_req_t req, fuse_ino_t, int mode, off_t offset, off_t size,
                      fuse_file_info* info) noexcept {
     guarded(StatusReply(req),
@@ -196,6 +213,8 @@ void on_init(Core& core, fuse_conn_info* connection) noexcept {
   };
 #endif
   set(FUSE_CAP_DONT_MASK, true);  // the umask counts only where no default ACL does
+  // The kernel asks for each file's, once, and goes by them.
+  set(FUSE_CAP_POSIX_ACL, tree::has_acls(core.local_root.get()));
   set(FUSE_CAP_PARALLEL_DIROPS, true);
   set(FUSE_CAP_ATOMIC_O_TRUNC, true);
   set(FUSE_CAP_READDIRPLUS, true);

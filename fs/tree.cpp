@@ -64,13 +64,24 @@ Status at_place(int root, const std::string& path, const char* what, Call call) 
 
 }  // namespace
 
-void own_umask() {
-  thread_local const bool done = [] {
+bool own_umask() {
+  thread_local const bool own = [] {
     // Without its own fs struct the umask would be the process's: other threads' files would change.
-    if (unshare(CLONE_FS) == 0) umask(0);
+    if (unshare(CLONE_FS) != 0) return false;
+    umask(0);
     return true;
   }();
-  static_cast<void>(done);
+  return own;
+}
+
+Umask::Umask(mode_t mask) : left_(mask) {
+  if (!own_umask()) return;
+  umask(mask);
+  left_ = 0;
+}
+
+Umask::~Umask() {
+  if (own_umask()) umask(0);
 }
 
 std::string fd_path(int fd) {
@@ -234,6 +245,12 @@ Status link(int root, const std::string& from, const std::string& to) {
   });
 }
 
+Status link(int fd, int root, const std::string& to) {
+  return at_place(root, to, "link", [&](const Place& at) {
+    return linkat(AT_FDCWD, fd_path(fd).c_str(), at.dir, at.name.c_str(), AT_SYMLINK_FOLLOW);
+  });
+}
+
 Status unlink(int root, const std::string& path) {
   return at_place(root, path, "unlink", [](const Place& at) { return unlinkat(at.dir, at.name.c_str(), 0); });
 }
@@ -362,66 +379,19 @@ Status give_to(int root, const std::string& path, uid_t uid, gid_t gid, mode_t m
                true);
 }
 
-namespace {
-
-// Reads a value whose size may change between asking for the size and for the bytes.
-template <class Call>
-Result<std::string> grown(const char* what, const std::string& path, Call call) {
-  std::string value(256, '\0');
-  for (;;) {
-    const ssize_t size = call(value.data(), value.size());
-    if (size >= 0) {
-      value.resize(static_cast<std::size_t>(size));
-      return value;
-    }
-    if (errno != ERANGE || value.size() >= 65536) return failed(errno, what, path);
-    value.resize(value.size() * 4);
-  }
-}
-
-template <class Call>
-auto with_node(int root, const std::string& path, Call call) -> decltype(call(std::string{})) {
-  if (path.empty()) return call(fd_path(root));
-  auto node = open_node(root, path);
-  if (!node) return std::move(node).error();
-  return call(fd_path(node->get()));
-}
-
-}  // namespace
-
-Result<std::string> get_xattr(int root, const std::string& path, const std::string& name) {
-  return with_node(root, path, [&](const std::string& node) -> Result<std::string> {
-    return grown("getxattr", path, [&](char* into, std::size_t size) {
-      return ::getxattr(node.c_str(), name.c_str(), into, size);
-    });
-  });
-}
-
-Result<std::string> get_xattr(int fd, const std::string& name) {
-  return grown("getxattr", "",
-               [&](char* into, std::size_t size) { return ::fgetxattr(fd, name.c_str(), into, size); });
-}
-
-Result<std::string> list_xattr(int root, const std::string& path) {
-  return with_node(root, path, [&](const std::string& node) -> Result<std::string> {
-    return grown("listxattr", path,
-                 [&](char* into, std::size_t size) { return ::listxattr(node.c_str(), into, size); });
-  });
-}
-
-Status set_xattr(int root, const std::string& path, const std::string& name, std::string_view value,
-                 int flags) {
-  return with_node(root, path, [&](const std::string& node) -> Status {
-    if (::setxattr(node.c_str(), name.c_str(), value.data(), value.size(), flags) == 0) return {};
-    return failed(errno, "setxattr", path);
-  });
-}
-
-Status remove_xattr(int root, const std::string& path, const std::string& name) {
-  return with_node(root, path, [&](const std::string& node) -> Status {
-    if (::removexattr(node.c_str(), name.c_str()) == 0) return {};
-    return failed(errno, "removexattr", path);
-  });
+Result<Fd> create_nameless(int root, const std::string& path, int flags, mode_t mode, const Owner& owner) {
+  own_umask();
+  MEDIAFS_ASSIGN(const Fd dir, open_directory(root, path));
+  Fd fd(openat(dir.get(), ".", flags | O_TMPFILE | O_CLOEXEC, mode));
+  if (!fd) return failed(errno, "create a file without a name", path);
+  if (geteuid() != 0) return fd;
+  MEDIAFS_ASSIGN(const struct stat above, stat_fd(dir.get()));
+  MEDIAFS_ASSIGN(const struct stat st, stat_fd(fd.get()));
+  const bool group_given = (above.st_mode & S_ISGID) != 0;
+  if (fchown(fd.get(), owner.uid, group_given ? st.st_gid : owner.gid) != 0)
+    return failed(errno, "chown", path);
+  if (has_set_id(st) && fchmod(fd.get(), st.st_mode & 07777) != 0) return failed(errno, "chmod", path);
+  return fd;
 }
 
 }  // namespace mediafs::fs::tree

@@ -85,9 +85,33 @@ Result<std::string> list_xattr(int root, const std::string& path);
 Status set_xattr(int root, const std::string& path, const std::string& name, std::string_view value,
                  int flags);
 Status remove_xattr(int root, const std::string& path, const std::string& name);
+Result<std::string> list_xattr(int fd);
+Status set_xattr(int fd, const std::string& name, std::string_view value, int flags);
+Status remove_xattr(int fd, const std::string& name);
+bool has_acls(int root);      // whether the filesystem keeps POSIX ACLs
 std::string fd_path(int fd);  // /proc/self/fd/N
 
-// New files get exactly the mode asked for: this thread's umask is its own, and 0.
-void own_umask();
+// A new file without a name in the directory `path`, which a link may give one.
+struct Owner {
+  uid_t uid;
+  gid_t gid;
+};
+Result<Fd> create_nameless(int root, const std::string& path, int flags, mode_t mode, const Owner& owner);
+Status link(int fd, int root, const std::string& to);  // gives a name to what is open
+
+// New files get exactly the mode asked for: this thread's umask is its own, and 0. False: it can't be had.
+bool own_umask();
+// What this thread makes in its scope is masked, by the filesystem, which knows where a default ACL counts instead.
+class Umask {
+ public:
+  explicit Umask(mode_t umask);
+  ~Umask();
+  Umask(const Umask&) = delete;
+  Umask& operator=(const Umask&) = delete;
+  mode_t applied(mode_t mode) const { return mode & ~left_; }  // the mode to ask for
+
+ private:
+  mode_t left_ = 0;  // what is for us to mask
+};
 
 }  // namespace mediafs::fs::tree

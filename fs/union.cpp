@@ -345,6 +345,7 @@ Result<Core::Attributes> Core::attributes(NodeId node, std::shared_ptr<FileHandl
     if (!gone) return found;
   }
   if (!handle) handle = open_handle();
+  if (const auto was = handle ? std::nullopt : nodes.was(node)) return Attributes{*was, kShortTimeout_s};
   if (!handle) return make_error(ErrorCode::stale, "attributes of a removed file");
   MEDIAFS_ASSIGN(const struct stat st, attributes_of(node, *handle, may));
   return Attributes{st, kShortTimeout_s};

@@ -4,6 +4,7 @@ import atexit
 import errno
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -102,6 +103,36 @@ class Mounted:
         self.tell("store " + path)
         self.tell("evict " + path)
         assert not os.path.exists(self.under(path))
+
+
+class Parity(unittest.TestCase):
+    """Each test has two empty directories: one on the world's plain side, one on its mount."""
+    world = None  # a Mounted
+
+    def setUp(self):
+        name = self.id().split(".")[-1]
+        self.dirs = []
+        for base in (self.world.plain, self.world.mount):
+            path = os.path.join(base, name)
+            os.mkdir(path)
+            self.dirs.append(path)
+
+    def both(self, action):
+        """The action's outcome in the plain directory, after comparing with the mount's."""
+        outcomes = []
+        for directory in self.dirs:
+            try:
+                outcomes.append(("ok", action(directory)))
+            except OSError as e:
+                outcomes.append(("error", errno.errorcode.get(e.errno, e.errno)))
+        self.assertEqual(outcomes[0], outcomes[1])
+        return outcomes[0]
+
+
+def shape(path):
+    st = os.lstat(path)
+    size = st.st_size if not stat.S_ISDIR(st.st_mode) else 0
+    return (stat.filemode(st.st_mode), st.st_nlink, st.st_uid, st.st_gid, size, st.st_rdev)
 
 
 def errno_of(action, *args):

@@ -48,6 +48,34 @@ TEST_CASE("a node lives until its last lookup is forgotten") {
   CHECK(t.size() == 1);
 }
 
+TEST_CASE("a node without a name gets its first, and keeps its number") {
+  NodeTable t;
+  const NodeId a = t.remember_nameless(file(10, 0));
+  t.opened(a, 1, Branch::local);
+  CHECK_FALSE(t.path(a).has_value());
+  t.add_name(a, kRootNode, "a");
+  CHECK(t.remember(kRootNode, "a", file(10)) == a);
+  t.closed(a, 1, Branch::local);
+  t.forget(a, 2);
+  CHECK(t.size() == 1);
+}
+
+TEST_CASE("what left is remembered while the kernel holds it, and not under its next name") {
+  NodeTable t;
+  const NodeId dir = t.remember(kRootNode, "d", directory());
+  struct stat st {};
+  st.st_mode = S_IFDIR | 0750;
+  st.st_nlink = 2;
+  t.leaving(kRootNode, "d", st);
+  CHECK_FALSE(t.was(dir).has_value());  // it has its name yet
+  t.remove_name(kRootNode, "d", true);
+  REQUIRE(t.was(dir).has_value());
+  CHECK(t.was(dir)->st_nlink == 0);
+  CHECK(t.was(dir)->st_ino == 5);
+  t.forget(dir, 1);
+  CHECK_FALSE(t.was(dir).has_value());
+}
+
 TEST_CASE("a directory outlives its forgetting while a name hangs below it") {
   NodeTable t;
   const NodeId dir = t.remember(kRootNode, "d", directory());

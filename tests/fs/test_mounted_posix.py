@@ -9,7 +9,7 @@ import time
 import unittest
 
 import mounted
-from mounted import Mounted, read, write
+from mounted import Mounted, read, shape, write
 from parity_steps import User
 
 M = None
@@ -18,6 +18,7 @@ M = None
 def setUpModule():
     global M
     M = Mounted().start()
+    Calls.world = M
 
 
 def tearDownModule():
@@ -26,32 +27,7 @@ def tearDownModule():
     assert (answer, code) == ("stopped", 0), (answer, code)
 
 
-def shape(path):
-    st = os.lstat(path)
-    size = st.st_size if not stat.S_ISDIR(st.st_mode) else 0
-    return (stat.filemode(st.st_mode), st.st_nlink, st.st_uid, st.st_gid, size, st.st_rdev)
-
-
-class Parity(unittest.TestCase):
-    def setUp(self):
-        name = self.id().split(".")[-1]
-        self.dirs = []
-        for base in (M.plain, M.mount):
-            path = os.path.join(base, name)
-            os.mkdir(path)
-            self.dirs.append(path)
-
-    def both(self, action):
-        """The action's outcome in the plain directory, after comparing with the mount's."""
-        outcomes = []
-        for directory in self.dirs:
-            try:
-                outcomes.append(("ok", action(directory)))
-            except OSError as e:
-                outcomes.append(("error", errno.errorcode.get(e.errno, e.errno)))
-        self.assertEqual(outcomes[0], outcomes[1])
-        return outcomes[0]
-
+class Calls(mounted.Parity):
     def test_create_write_read(self):
         def act(d):
             write(d + "/f", b"hello")
