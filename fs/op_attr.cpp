@@ -34,8 +34,7 @@ WallNs wall_of(const Core& core, const struct timespec& at) {
 Status change_row(Core& core, const std::string& path, const struct stat& now, const tree::Changes& c) {
   tier::Catalogue::Attributes attributes;
   // As on a disk, set-id bits go with the owner.
-  if ((c.uid || c.gid) && tree::has_set_id(now))
-    attributes.mode = now.st_mode & 07777 & ~tree::set_id_bits(now);
+  if ((c.uid || c.gid) && tree::has_set_id(now)) attributes.mode = tree::without_set_id(now);
   if (c.mode) attributes.mode = *c.mode & 07777;
   if (c.uid) attributes.uid = *c.uid;
   if (c.gid) attributes.gid = *c.gid;
@@ -46,22 +45,25 @@ Status change_row(Core& core, const std::string& path, const struct stat& now, c
 
 // truncate() of a vault-only file: to nothing needs no bytes of it, to anything else needs them all.
 Status resize_vault(Core& core, const std::string& path, const Found& found, std::uint64_t size_bytes,
-                    const May& may) {
+                    uid_t writer, const May& may) {
   if (size_bytes == static_cast<std::uint64_t>(found.st.st_size)) return {};
   if (size_bytes != 0) return core.fetch(path, may);
   MEDIAFS_ASSIGN(auto claim, core.claim({path}, may));
   if (auto still = core.resolve_vault(path); !still) return std::move(still).error();  // renamed just now
   MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(path)), may));
-  auto made = tree::create_file(core.local_root.get(), path, O_WRONLY, found.st.st_mode & 07777);
+  const mode_t mode = writer == 0 ? found.st.st_mode & 07777 : tree::without_set_id(found.st);
+  auto made = tree::create_file(core.local_root.get(), path, O_WRONLY, mode);
   if (!made && made.error().code != ErrorCode::exists) return std::move(made).error();
-  return core.make_like(path, found.st);
+  struct stat like = found.st;
+  like.st_mode = (like.st_mode & S_IFMT) | mode;
+  return core.make_like(path, like);
 }
 
 Status change_path(Core& core, const std::string& path, const tree::Changes& c, Branch last, const May& may) {
   MEDIAFS_ASSIGN(Found found, core.resolve(path, may, last));
   tree::Changes rest = c;
   if (found.branch == Branch::vault && S_ISREG(found.st.st_mode) && c.size_bytes) {
-    MEDIAFS_TRY(resize_vault(core, path, found, *c.size_bytes, may));
+    MEDIAFS_TRY(resize_vault(core, path, found, *c.size_bytes, c.writer, may));
     MEDIAFS_ASSIGN(found, core.resolve(path, may, last));
     if (found.branch == Branch::vault) {  // it has that size
       rest.size_bytes.reset();

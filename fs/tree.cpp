@@ -290,15 +290,17 @@ bool has_set_id(const struct stat& st) noexcept {
   return S_ISREG(st.st_mode) && ((st.st_mode & S_ISUID) != 0 || (st.st_mode & kGroup) == kGroup);
 }
 
-mode_t set_id_bits(const struct stat& st) noexcept {
-  return S_ISUID | ((st.st_mode & S_IXGRP) != 0 ? S_ISGID : mode_t{0});
+mode_t without_set_id(const struct stat& st) noexcept {
+  if (!has_set_id(st)) return st.st_mode & 07777;
+  const mode_t drop = S_ISUID | ((st.st_mode & S_IXGRP) != 0 ? S_ISGID : mode_t{0});
+  return st.st_mode & 07777 & ~drop;
 }
 
 Status drop_set_id(int fd, uid_t writer) {
   if (writer == 0) return {};
   MEDIAFS_ASSIGN(const struct stat st, stat_fd(fd));
   if (!has_set_id(st)) return {};
-  if (fchmod(fd, st.st_mode & 07777 & ~set_id_bits(st)) != 0) return errno_error(errno, "drop set-id bits");
+  if (fchmod(fd, without_set_id(st)) != 0) return errno_error(errno, "drop set-id bits");
   return {};
 }
 

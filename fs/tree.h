@@ -74,7 +74,7 @@ Status apply(int root, const std::string& path, const Changes& changes, bool pat
 // What a write by other than root does to set-id bits, which the kernel leaves to us (HANDLE_KILLPRIV_V2).
 Status drop_set_id(int fd, uid_t writer);
 bool has_set_id(const struct stat& st) noexcept;
-mode_t set_id_bits(const struct stat& st) noexcept;  // those that go
+mode_t without_set_id(const struct stat& st) noexcept;  // the permissions that a write leaves
 // Gives a new file to its maker, keeping the group that a set-gid directory gave it. `mode` is set again where
 // chown took bits from it.
 Status give_to(int root, const std::string& path, uid_t uid, gid_t gid, mode_t mode);

@@ -267,6 +267,77 @@ class Acls(mounted.Parity):
             M.tell("evict " + path)
 
 
+class VaultOnly(mounted.Parity):
+    def append(self, p):
+        write(p, b" and more", "ab")
+
+    def patch(self, p):
+        with open(p, "r+b") as f:
+            f.seek(5)
+            f.write(b"WRITTEN")
+
+    def removed(self, p):
+        os.unlink(p)
+
+    def renamed(self, p):
+        os.rename(p, p + ".new")
+
+    def replaced(self, p):
+        write(p + ".other", b"other")
+        os.chmod(p + ".other", 0o600)
+        os.rename(p + ".other", p)
+
+    def linked(self, p):
+        os.link(p, p + ".linked")
+
+    def test_what_fetches_it(self):
+        """Each change leaves what a disk leaves; one that needs none of its bytes fetches none."""
+        stays = {
+            "chmod": lambda p: os.chmod(p, 0o4711), "chmod-plain": lambda p: os.chmod(p, 0o600),
+            "chown": lambda p: os.chown(p, 1001, 1002), "chgrp": lambda p: os.chown(p, -1, 77),
+            "times": lambda p: os.utime(p, ns=(10**18, 10**18 + 7)), "renamed": self.renamed,
+            "removed": self.removed, "pin": lambda p: os.setxattr(p, "user.mediafs.pin", b"1"),
+            "read-attribute": lambda p: errno_of(os.getxattr, p, "user.none"), "list-attributes": os.listxattr,
+            "remove-attribute": lambda p: errno_of(os.removexattr, p, "user.none"), "read": read,
+            "access": lambda p: os.access(p, os.W_OK),
+            "one's own": lambda p: as_user(lambda: os.chmod(p, 0o2755)),
+            "given away": lambda p: as_user(lambda: os.chown(p, 1001, -1)),
+        }
+        replaces = {
+            "emptied": lambda p: os.truncate(p, 0), "opened empty": lambda p: write(p, b""),
+            "emptied by another": lambda p: as_user(lambda: os.truncate(p, 0)), "replaced": self.replaced,
+        }
+        fetches = {
+            "append": self.append, "patch": self.patch, "shortened": lambda p: os.truncate(p, 100),
+            "lengthened": lambda p: os.truncate(p, 100_000), "linked": self.linked,
+            "attribute": lambda p: os.setxattr(p, "user.x", b"y"),
+            "appended by another": lambda p: as_user(lambda: self.append(p)),
+        }
+        film = bytes(range(256)) * 100
+        for kind, changes in (("vault", stays), ("local", replaces), ("local", fetches)):
+            for name, change in changes.items():
+                with self.subTest(name):
+                    path = os.path.basename(self.dirs[1]) + "/" + name
+                    for d in self.dirs:
+                        write(d + "/" + name, film)
+                        os.chmod(d + "/" + name, 0o6777)
+                    M.tell("store " + path)
+                    M.tell("evict " + path)
+
+                    def act(d):
+                        if change == read:  # a film has no pin on a plain disk
+                            return len(change(d + "/" + name))
+                        outcome = None if name == "pin" and d == self.dirs[0] else change(d + "/" + name)
+                        left = sorted(n for n in os.listdir(d) if n.startswith(name))
+                        return outcome, [(n, shape(d + "/" + n), read(d + "/" + n)) for n in left]
+                    self.both(act)
+                    on_disk = [n for n in os.listdir(M.under(os.path.basename(self.dirs[1]))) if n.startswith(name)]
+                    self.assertEqual(bool(on_disk), kind == "local", on_disk)
+                    for d in self.dirs:
+                        for n in [n for n in os.listdir(d) if n.startswith(name)]:
+                            os.unlink(d + "/" + n)
+
+
 class OnTheShare(unittest.TestCase):
     def test_acls_on_the_share(self):
         m = Mounted(share=True)
