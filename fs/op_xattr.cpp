@@ -58,34 +58,35 @@ Result<std::string> get(Core& core, NodeId node, const std::string& name, const 
                                 [path, name](int root) { return tree::get_xattr(root, path, name); });
 }
 
-// Ours are answered, never listed; the file itself may carry one.
-std::string without_own(const std::string& names) {
+// Ours are answered, never listed; the file itself may carry one. `trusted.` is for root alone, as on a disk.
+std::string shown_to(uid_t caller, const std::string& names) {
   std::string others;
   for (std::size_t at = 0; at < names.size();) {
     const std::string name = names.c_str() + at;
     at += name.size() + 1;
-    if (!is_own_attribute(name)) others.append(name).push_back('\0');
+    const bool shown = !is_own_attribute(name) && (caller == 0 || !name.starts_with("trusted."));
+    if (shown) others.append(name).push_back('\0');
   }
   return others;
 }
 
-Result<std::string> list(Core& core, NodeId node, const May& may) {
+Result<std::string> list(Core& core, NodeId node, uid_t caller, const May& may) {
   if (const auto handle = nameless(core, node)) {
     MEDIAFS_ASSIGN(const std::string names, tree::list_xattr(handle->fd.get()));
-    return without_own(names);
+    return shown_to(caller, names);
   }
   MEDIAFS_ASSIGN(const std::string path, core.path_of(node));
   if (core.is_control(path)) return std::string{};
-  return on_branch<std::string>(core, node, path, may, std::string{},
-                                [path, local = core.local_root.get()](int root) -> Result<std::string> {
-                                  // smbnetfs, which has none, breaks down over the list.
-                                  const auto one = root == local
-                                                       ? Result<std::string>{std::string{}}
-                                                       : tree::get_xattr(root, path, "user.mediafs");
-                                  if (!one && one.error().sys_errno == EOPNOTSUPP) return std::string{};
-                                  MEDIAFS_ASSIGN(const std::string names, tree::list_xattr(root, path));
-                                  return without_own(names);
-                                });
+  return on_branch<std::string>(
+      core, node, path, may, std::string{},
+      [path, caller, local = core.local_root.get()](int root) -> Result<std::string> {
+        // smbnetfs, which has none, breaks down over the list.
+        const auto one =
+            root == local ? Result<std::string>{std::string{}} : tree::get_xattr(root, path, "user.mediafs");
+        if (!one && one.error().sys_errno == EOPNOTSUPP) return std::string{};
+        MEDIAFS_ASSIGN(const std::string names, tree::list_xattr(root, path));
+        return shown_to(caller, names);
+      });
 }
 
 // An ACL that nobody would go by is refused.
@@ -120,7 +121,9 @@ void op_getxattr(Core& core, XattrReply reply, NodeId node, std::string name) {
 }
 
 void op_listxattr(Core& core, XattrReply reply, NodeId node) {
-  auto body = [&core, node](const May& may) { return list(core, node, may); };
+  auto body = [&core, node, caller = reply.caller().uid](const May& may) {
+    return list(core, node, caller, may);
+  };
   core.serve(std::move(reply), std::move(body),
              [](XattrReply& r, const std::string& names) { r.value(names); });
 }

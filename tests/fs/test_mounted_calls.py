@@ -672,6 +672,66 @@ class Kinds(mounted.Parity):
         self.both(act)
 
 
+class Edges(mounted.Parity):
+    def test_names_with_slashes_and_dots(self):
+        def act(d):
+            write(d + "/f", b"")
+            os.mkdir(d + "/dir/")
+            os.symlink("nowhere", d + "/dangling")
+            create = os.O_CREAT | os.O_RDWR
+            return [errno_of(os.open, d + "/f/", os.O_RDONLY), errno_of(os.open, d + "/x/", create),
+                    errno_of(os.open, d + "/f", os.O_DIRECTORY), errno_of(os.read, os.open(d, os.O_RDONLY), 1),
+                    errno_of(os.rmdir, d + "/dir/."), errno_of(os.rmdir, d + "/dir/.."),
+                    errno_of(os.rename, d + "/dir/.", d + "/x"),
+                    errno_of(os.open, d + "/dangling", create | os.O_EXCL),
+                    errno_of(os.open, d + "/dangling", create), os.path.exists(d + "/nowhere"),
+                    os.stat(d + "/dir/..").st_ino == os.stat(d).st_ino, os.stat(d).st_nlink]
+        self.both(act)
+
+    def test_attributes_of_any_size_and_namespace(self):
+        def act(d):
+            write(d + "/f", b"")
+            os.symlink("f", d + "/l")
+            on_link = {"follow_symlinks": False}
+            return [errno_of(os.setxattr, d + "/f", name, value)
+                    for name, value in (("user.big", b"x" * 3000), ("user.big", b"x" * 70000),
+                                        ("user." + "n" * 250, b"1"), ("user." + "n" * 251, b"1"), ("nothing", b""),
+                                        ("user.", b""), ("security.x", b"1"), ("user.empty", b""))], \
+                [errno_of(lambda n=n: os.setxattr(d + "/l", n, b"1", **on_link)) for n in ("user.x", "trusted.x")], \
+                sorted(os.listxattr(d + "/f")), os.listxattr(d + "/l", **on_link), \
+                as_user(lambda: os.setxattr(d + "/f", "user.x", b"")), \
+                as_user(lambda: os.listxattr(d + "/f")), as_user(lambda: os.listxattr(d + "/l", **on_link))
+        self.both(act)
+
+    def test_a_sticky_directory(self):
+        def act(d):
+            os.mkdir(d + "/s")
+            os.chmod(d + "/s", 0o1777)
+            write(d + "/s/f", b"")
+            return [as_user(lambda: os.unlink(d + "/s/f")), as_user(lambda: os.rename(d + "/s/f", d + "/s/g")),
+                    as_user(lambda: os.link(d + "/s/f", d + "/s/g")),
+                    as_user(lambda: os.open(d + "/s/f", os.O_RDONLY | os.O_NOATIME)),
+                    as_user(lambda: write(d + "/s/own", b"")), as_user(lambda: os.unlink(d + "/s/own"))]
+        self.both(act)
+
+    def test_other_ways_to_read_and_write(self):
+        def act(d):
+            write(d + "/f", b"0123456789" * 1000)
+            f, g = os.open(d + "/f", os.O_RDWR), os.open(d + "/g", os.O_CREAT | os.O_RDWR)
+            out, into = os.pipe()
+            got = [os.pwritev(f, [b"APP"], 0, 16), os.fstat(f).st_size,  # RWF_APPEND
+                   os.pwritev(f, [b"D"], 0, os.RWF_DSYNC), os.sendfile(g, f, 0, 5000),
+                   libc.splice(f, ctypes.byref(ctypes.c_long(10)), into, None, 3000, 0),
+                   libc.splice(out, None, g, ctypes.byref(ctypes.c_long(100)), 3000, 0), libc.syncfs(f),
+                   libc.sync_file_range(f, ctypes.c_long(0), ctypes.c_long(0), 7), os.posix_fadvise(f, 0, 0, 4),
+                   errno_of(os.pread, f, 1, -1), errno_of(os.lseek, f, -1, 0),
+                   errno_of(os.read, os.open(d + "/f", os.O_PATH), 1)]
+            for fd in (f, g, out, into):
+                os.close(fd)
+            return got, hash(read(d + "/f")), hash(read(d + "/g"))
+        self.both(act)
+
+
 class Databases(mounted.Parity):
     def use(self, d, journal, mapped):
         path = d + "/%s-%d.db" % (journal, mapped)
