@@ -35,7 +35,7 @@ NodeId NodeTable::remember_nameless(const Seen& seen) {
   const NodeId id = insert(seen);
   Node& node = nodes_.at(id);
   node.lookups = 1;
-  index(id, node, seen);
+  index(id, node, InodeKey{seen.device, seen.inode});
   return id;
 }
 
