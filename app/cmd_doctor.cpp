@@ -12,7 +12,9 @@
 
 #include "app/cli.h"
 #include "common/fd.h"
+#include "common/mounts.h"
 #include "common/path.h"
+#include "fs/mountpoint.h"
 #include "tier/mover.h"
 #include "tier/vault_identity.h"
 
@@ -95,6 +97,10 @@ void check_local(Findings& out, const Config& config) {
 
 void check_mountpoint(Findings& out, const Config& config) {
   struct stat st {};
+  if (auto answers = fs::check_answers(config.mount.path); !answers) {
+    out.push_back({Grade::bad, answers.err().message(), ""});
+    return;
+  }
   if (stat(config.mount.path.c_str(), &st) == 0) {
     out.push_back({S_ISDIR(st.st_mode) ? Grade::ok : Grade::bad,
                    "mount.path " + config.mount.path +
@@ -114,30 +120,19 @@ void check_mountpoint(Findings& out, const Config& config) {
 
 // Whether mounts made here are seen by others, such as containers with a bind mount of the parent.
 void check_propagation(Findings& out, const Config& config) {
-  auto info = read_file(AT_FDCWD, "/proc/self/mountinfo", 4U << 20);
-  if (!info) return;
-  std::string best;
-  bool shared = false;
-  std::size_t at = 0;
-  while (at < info->size()) {
-    const auto end = info->find('\n', at);
-    const std::string line = info->substr(at, end - at);
-    at = end == std::string::npos ? info->size() : end + 1;
-    std::size_t field = 0;
-    for (int i = 0; i < 4; i++) field = line.find(' ', field) + 1;
-    const std::string point = line.substr(field, line.find(' ', field) - field);
-    const bool holds =
-        point == "/" || config.mount.path == point || config.mount.path.starts_with(point + "/");
-    if (!holds || point.size() < best.size() || point == config.mount.path) continue;
-    best = point;
-    shared = line.find(" shared:") != std::string::npos;
+  const auto mounts = mounts_of();
+  const MountRecord* above = mounts ? mount_above(*mounts, config.mount.path) : nullptr;
+  if (above == nullptr) return;
+  const std::string folder(parent_path(config.mount.path));
+  const std::string give = "give containers the folder above it with rslave (docker run -v " + folder + ":" +
+                           folder + ":rslave, or --mount type=bind,...,bind-propagation=rslave)";
+  if (above->shared) {
+    out.push_back({Grade::ok, "mounts below " + above->point + " are seen in other mount namespaces", give});
+    return;
   }
-  if (shared) {
-    out.push_back({Grade::ok, "mounts below " + best + " are seen in other mount namespaces", ""});
-  } else {
-    out.push_back({Grade::warning, "mounts below " + best + " are not seen by containers that bind it",
-                   "mount --make-rshared " + best + ", and give containers the bind with rslave or rshared"});
-  }
+  out.push_back({Grade::warning,
+                 "mounts below " + above->point + " are not seen by containers that run already",
+                 "mount --make-rshared " + above->point + " before mediafs mounts, and " + give});
 }
 
 // With what the catalogue knows, if there is one: the marker first, for a probe may make a directory that is missing.

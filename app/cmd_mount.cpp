@@ -15,7 +15,9 @@
 #include "app/cli.h"
 #include "app/daemon.h"
 #include "app/daemonize.h"
+#include "app/mount_options.h"
 #include "common/log.h"
+#include "common/mounts.h"
 #include "common/path.h"
 
 namespace mediafs::app {
@@ -25,7 +27,10 @@ namespace {
 struct MountArguments {
   bool foreground = false;
   bool new_vault = false;
-  std::string local, share, vault, mountpoint;
+  std::string local, share, vault;
+  std::vector<std::string> places;   // MOUNTPOINT, or as mount(8) has it SOURCE MOUNTPOINT
+  std::vector<std::string> options;  // -o, in their order
+  bool sloppy = false, fake = false;
 };
 
 Result<std::string> absolute_directory(const std::string& path, const char* what) {
@@ -39,25 +44,78 @@ Result<std::string> absolute_directory(const std::string& path, const char* what
   return error;
 }
 
-Result<Config> config_of(const Context& context, const MountArguments& args) {
-  Config config;
-  if (args.local.empty() && args.mountpoint.empty()) {
-    MEDIAFS_ASSIGN(config, load_config(context));
-  } else {
-    if (args.local.empty() || args.mountpoint.empty()) {
-      return make_error(ErrorCode::config, "mount",
-                        "--local DIR and MOUNTPOINT go together (or use -c CONFIG)");
-    }
-    MEDIAFS_ASSIGN(config.local.path, absolute_directory(args.local, "--local"));
-    config.mount.path = args.mountpoint;
-    config.mount.allow_other = geteuid() == 0;
-    if (!args.share.empty()) {
-      MEDIAFS_ASSIGN(config.share.path, absolute_directory(args.share, "--share"));
-    }
-    config.vault.url = args.vault;
-    MEDIAFS_TRY(finish_config(config));
+// Without touching a FUSE mount that stands there: its server may be gone, or stuck.
+Result<std::string> absolute_mountpoint(std::string path) {
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  const std::string parent(parent_path(path));
+  char resolved[PATH_MAX];
+  if (realpath(path.starts_with('/') ? (parent.empty() ? "/" : parent.c_str()) : ".", resolved) != nullptr) {
+    std::string place =
+        path.starts_with('/') ? join_path(resolved, base_name(path)) : join_path(resolved, path);
+    const auto mounts = mounts_of();
+    const MountRecord* there = mounts ? mounted_at(*mounts, place) : nullptr;
+    if (there != nullptr && there->is_fuse()) return place;
   }
-  MEDIAFS_ASSIGN(config.mount.path, absolute_directory(config.mount.path, "mount point"));
+  return absolute_directory(path, "mount point");
+}
+
+Result<Config> without_file(const MountArguments& args, const std::string& local) {
+  Config config;
+  MEDIAFS_ASSIGN(config.local.path, absolute_directory(local, "--local"));
+  MEDIAFS_ASSIGN(config.mount.path, absolute_mountpoint(args.places.back()));
+  config.mount.allow_other = geteuid() == 0;
+  if (!args.share.empty()) {
+    MEDIAFS_ASSIGN(config.share.path, absolute_directory(args.share, "--share"));
+  }
+  config.vault.url = args.vault;
+  return config;
+}
+
+// The place that was named goes over the file's.
+Result<Config> from_file(const Context& context, const std::string& mountpoint) {
+  Environment env = process_environment();
+  const std::string file = context.config_file.empty() ? default_config_file(env) : context.config_file;
+  if (file.empty()) return app::load_config(context);  // which says what is missing
+  if (!mountpoint.empty()) {
+    MEDIAFS_ASSIGN(env["MEDIAFS_MOUNT_PATH"], absolute_mountpoint(mountpoint));
+  }
+  return mediafs::load_config(file, env);
+}
+
+// As mount(8) has it: SOURCE is the configuration, or the SSD's directory; any other word means the usual configuration.
+Result<Config> from_source(Context context, const MountArguments& args) {
+  const std::string& source = args.places.front();
+  struct stat st {};
+  if (stat(source.c_str(), &st) == 0 && S_ISDIR(st.st_mode)) return without_file(args, source);
+  if (source.find('/') != std::string::npos) context.config_file = source;
+  return from_file(context, args.places.back());
+}
+
+Result<Config> config_of(Context context, MountArguments args) {
+  std::string all;
+  for (const std::string& options : args.options) all += options + ",";
+  MEDIAFS_ASSIGN(const MountOptions options, parse_mount_options(all, args.sloppy));
+  if (!options.config.empty()) context.config_file = options.config;
+  if (!options.share.empty()) args.share = options.share;
+  if (!options.vault.empty()) args.vault = options.vault;
+  Config config;
+  if (args.places.size() == 2 && args.local.empty()) {
+    MEDIAFS_ASSIGN(config, from_source(context, args));
+    // What `mount -a` compares with /etc/fstab; but for names that libfuse can't pass on.
+    const std::string& source = args.places.front();
+    if (config.mount.fsname.empty() && source.find_first_of(", \\\t\n") == std::string::npos)
+      config.mount.fsname = source;
+  } else if (args.local.empty() && args.places.empty()) {
+    MEDIAFS_ASSIGN(config, from_file(context, ""));
+  } else if (args.local.empty() || args.places.size() != 1) {
+    return make_error(ErrorCode::config, "mount",
+                      "--local DIR and MOUNTPOINT go together (or use -c CONFIG)");
+  } else {
+    MEDIAFS_ASSIGN(config, without_file(args, args.local));
+  }
+  apply(options, config.mount);
+  MEDIAFS_TRY(finish_config(config));
+  MEDIAFS_ASSIGN(config.mount.path, absolute_mountpoint(config.mount.path));
   return config;
 }
 
@@ -97,6 +155,7 @@ class StopSignals {
 int run(const Context& context, const MountArguments& args) {
   auto config = config_of(context, args);
   if (!config) return fail(context, config.err());
+  if (args.fake) return kDone;
   if (args.new_vault && config->vault.url.empty()) {
     return fail(context,
                 make_error(ErrorCode::config, "--new-vault", "no vault is configured (set vault.url)"));
@@ -139,7 +198,17 @@ void add_mount(CLI::App& app, Context& context) {
   command->add_option("--local", args->local, "the local branch: a directory on the SSD");
   command->add_option("--share", args->share, "the share branch: a directory where a share is mounted");
   command->add_option("--vault", args->vault, "the vault's URL: file:///path or s3://bucket/prefix");
-  command->add_option("MOUNTPOINT", args->mountpoint, "where the tree appears");
+  command->add_option("-o", args->options, "mount options, as in /etc/fstab: ro,uid=1000,umask=022")
+      ->type_name("OPTION,...")
+      ->allow_extra_args(false);
+  command->add_flag("--sloppy", args->sloppy, "ignore mount options that are not known");
+  command->add_flag("--fake", args->fake, "only check the arguments");
+  command
+      ->add_option(
+          "PLACES", args->places,
+          "where the tree appears; before it, as in /etc/fstab, a configuration or the SSD's directory")
+      ->type_name("[SOURCE] MOUNTPOINT")
+      ->expected(0, 2);
   command->callback([args, &context] { context.run = [args, &context] { return run(context, *args); }; });
 }
 

@@ -1,5 +1,7 @@
 // mediafs unmount: ends a daemon, after its uploads if asked.
+#include <limits.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -9,7 +11,11 @@
 #include <nlohmann/json.hpp>
 
 #include "app/cli.h"
+#include "app/mount_users.h"
 #include "common/fd.h"
+#include "common/mounts.h"
+#include "common/path.h"
+#include "fs/mountpoint.h"
 
 namespace mediafs::app {
 
@@ -18,13 +24,102 @@ namespace {
 struct UnmountArguments {
   std::string mountpoint;
   bool drain = false;
+  bool lazy = false;
+  bool force = false;
 };
 
+constexpr int kForceAfter_ms = 30'000;
+
 // A descriptor of the process tells its end, even while nobody has collected its status.
-void wait_for_end(const Fd& process) {
+bool wait_for_end(const Fd& process, int limit_ms) {
   pollfd p{.fd = process.get(), .events = POLLIN, .revents = 0};
-  while (process && poll(&p, 1, -1) < 0 && errno == EINTR) {
+  int ready = 0;
+  while (process && (ready = poll(&p, 1, limit_ms)) < 0 && errno == EINTR) {
   }
+  return !process || ready > 0;
+}
+
+int fail_busy(const Context& context, const std::string& mountpoint, const MountUsers& found) {
+  const std::size_t count = found.users.size();
+  const Error error = make_error(
+      ErrorCode::busy, "unmount " + printable(mountpoint),
+      "in use by " + std::to_string(count) + (count == 1 ? " process" : " processes") +
+          " (end them; or --lazy: they keep what they have open; or --force: it is taken from them)");
+  Json users = Json::array();
+  for (const MountUser& user : found.users) {
+    users.push_back({{"pid", user.pid}, {"command", user.command}, {"how", user.how}, {"path", user.path}});
+  }
+  if (context.json) {
+    print_json(
+        {{"error",
+          {{"code", std::string(to_string(error.code))}, {"what", error.what}, {"cause", error.cause}}},
+         {"users", users},
+         {"complete", found.complete}});
+  }
+  std::cerr << "mediafs: " << error.message() << "\n";
+  for (const MountUser& user : found.users)
+    std::cerr << "    pid " << user.pid << " " << user.command << " " << user.how << " " << user.path << "\n";
+  return kFailed;
+}
+
+// As mount tables have it, without asking the mount.
+std::string place_of(std::string path) {
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  const std::string parent(parent_path(path));
+  char resolved[PATH_MAX];
+  const std::string folder = !path.starts_with('/') ? (parent.empty() ? "." : parent)
+                             : parent.empty()       ? "/"
+                                                    : parent;
+  if (realpath(folder.c_str(), resolved) == nullptr) return path;
+  return join_path(std::string_view(resolved) == "/" ? "" : resolved, base_name(path));
+}
+
+// A mount that no daemon of this user serves: a killed one's, or another user's.
+int end_abandoned(const Context& context, const UnmountArguments& args, const Error& none) {
+  const std::string place = place_of(args.mountpoint);
+  const auto mounts = mounts_of();
+  const MountRecord* there = mounts ? mounted_at(*mounts, place) : nullptr;
+  const bool ours = there != nullptr && there->is_fuse();
+  if (!ours) return fail(context, none);
+  if (!args.lazy && !args.force) {
+    Error error = none;
+    error.cause +=
+        "; what stands there a killed one may have left (mediafs mount clears it, and so does --force)";
+    return fail(context, error);
+  }
+  if (args.force) {
+    if (auto ended = fs::abort_connection(there->minor); !ended && ended.err().code != ErrorCode::not_found)
+      return fail(context, ended.err());
+  }
+  if (auto detached = fs::detach_mount(place); !detached) return fail(context, detached.err());
+  if (context.json) {
+    print_json({{"mountpoint", place}, {"unmounted", true}, {"drained", false}});
+  } else {
+    std::cout << "unmounted " << place << "\n";
+  }
+  return kDone;
+}
+
+// It was asked to end, and does not.
+Status force(const RunningDaemon& daemon) {
+  const auto mounts = mounts_of();
+  const MountRecord* there = mounts ? mounted_at(*mounts, daemon.mountpoint) : nullptr;
+  if (there != nullptr && there->is_fuse()) {
+    MEDIAFS_TRY(fs::abort_connection(there->minor));
+    MEDIAFS_TRY(fs::detach_mount(daemon.mountpoint));
+  }
+  return make_error(ErrorCode::timeout, "unmount " + printable(daemon.mountpoint),
+                    "it is unmounted, but its daemon (pid " + std::to_string(daemon.pid) +
+                        ") does not end (run: kill -9 " + std::to_string(daemon.pid) + ")");
+}
+
+Status end_daemon(const Context& context, const RunningDaemon& daemon, const UnmountArguments& args) {
+  const Fd process(static_cast<int>(syscall(SYS_pidfd_open, daemon.pid, 0)));
+  auto stopped = call(context, daemon, "stop", {{"lazily", args.lazy && !args.force}});
+  if (!stopped && !args.force) return std::move(stopped).error();
+  if (args.lazy && !args.force) return {};  // it ends with the last file that is closed
+  if (!wait_for_end(process, args.force ? kForceAfter_ms : -1)) return force(daemon);
+  return {};
 }
 
 int run(const Context& context, const UnmountArguments& args) {
@@ -35,15 +130,20 @@ int run(const Context& context, const UnmountArguments& args) {
     daemon = make_error(ErrorCode::offline, "daemon of " + args.mountpoint,
                         "none is running there (mediafs status lists it)");
   }
-  if (!daemon) return fail(context, daemon.err());
+  if (!daemon) {
+    return args.mountpoint.empty() ? fail(context, daemon.err()) : end_abandoned(context, args, daemon.err());
+  }
+  const auto in_use = [&] {
+    return args.lazy || args.force ? MountUsers{} : find_mount_users(daemon->mountpoint, daemon->pid);
+  };
+  if (const auto found = in_use(); !found.users.empty()) return fail_busy(context, daemon->mountpoint, found);
   if (args.drain) {
     auto drained = call(context, *daemon, "drain", Json::object());
     if (!drained) return fail(context, drained.err());
+    if (const auto found = in_use(); !found.users.empty())
+      return fail_busy(context, daemon->mountpoint, found);
   }
-  const Fd process(static_cast<int>(syscall(SYS_pidfd_open, daemon->pid, 0)));
-  auto stopped = call(context, *daemon, "stop", Json::object());
-  if (!stopped) return fail(context, stopped.err());
-  wait_for_end(process);
+  if (auto ended = end_daemon(context, *daemon, args); !ended) return fail(context, ended.err());
   if (context.json) {
     print_json({{"mountpoint", daemon->mountpoint}, {"unmounted", true}, {"drained", args.drain}});
   } else {
@@ -61,6 +161,11 @@ void add_unmount(CLI::App& app, Context& context) {
   command->add_option("MOUNTPOINT", args->mountpoint, "which, if several are mounted");
   command->add_flag("--drain", args->drain,
                     "first wait until everything is in the vault (Ctrl-C stops waiting only)");
+  command->add_flag(
+      "-l,--lazy", args->lazy,
+      "at once, though it is in use: programs keep what they have open, and the daemon ends with the last");
+  command->add_flag("--force", args->force,
+                    "at once, though it is in use: what is open answers errors from then on");
   command->callback([args, &context] { context.run = [args, &context] { return run(context, *args); }; });
 }
 

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,6 +15,8 @@
 #include "app/events.h"
 #include "app/handlers.h"
 #include "app/kernel_cache.h"
+#include "app/notify.h"
+#include "app/predecessor.h"
 #include "app/registry.h"
 #include "app/report.h"
 #include "app/vault_health.h"
@@ -37,22 +38,6 @@ std::string dump(const Result<Json>& report) {
   return report->dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-// One daemon a local branch: two would undo each other's work.
-Result<Fd> lock_state(const std::string& state) {
-  const std::string file = state + "/lock";
-  MEDIAFS_ASSIGN(auto fd, open_at(AT_FDCWD, file, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    auto pid = read_file(AT_FDCWD, file, 64);
-    return make_error(ErrorCode::busy, "lock " + file,
-                      "another mediafs" + (pid && !pid->empty() ? " (pid " + *pid + ")" : "") +
-                          " serves this local branch (mediafs unmount ends it)");
-  }
-  const std::string pid = std::to_string(getpid());
-  if (ftruncate(fd.get(), 0) != 0) return errno_error(errno, "lock " + file);
-  MEDIAFS_TRY(write_all(fd.get(), std::as_bytes(std::span(pid)), 0));
-  return fd;
-}
-
 Result<Fd> open_local(const Config& config) {
   auto fd = open_at(AT_FDCWD, config.local.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (!fd) {
@@ -64,6 +49,11 @@ Result<Fd> open_local(const Config& config) {
     return error;
   }
   return fd;
+}
+
+// Left by a mount that was none: they wait for the next such one.
+Status refused_read_only(const tier::Job& job, const std::stop_token&) {
+  return make_error(ErrorCode::busy, job.stage + " " + printable(job.path), "the tree is mounted read-only");
 }
 
 }  // namespace
@@ -96,9 +86,10 @@ struct Daemon::Parts {
   std::atomic<bool> vault_met{false};
   std::atomic<bool> stopping{false};
   std::jthread stopper;
+  enum class Stop : std::uint8_t { no, lazily, now };
   Mutex stop_mutex;
   CondVar stop_asked;
-  bool asked GUARDED_BY(stop_mutex) = false;
+  Stop asked GUARDED_BY(stop_mutex) = Stop::no;
   WallNs started_ns = 0;
 
   View view() const {
@@ -119,6 +110,7 @@ struct Daemon::Parts {
   Status open_mount();
   Status open_control();
   void begin_work();
+  void ask_to_stop(Stop how);
   void end_work();
   Status first_contact(const std::stop_token& stop);
   pipeline::Handler when_ours(pipeline::Handler handler);
@@ -202,6 +194,7 @@ Status Daemon::Parts::open_pipeline() {
   planner = std::make_unique<pipeline::EvictionPlanner>(*tools);
   workers = std::make_unique<pipeline::Workers>(catalogue->jobs(), *branches.clock);
   MEDIAFS_ASSIGN(auto organize, pipeline::organize_stage(*tools));
+  if (config.mount.read_only) organize = refused_read_only;
   workers->add(std::string(tier::kStageOrganize), config.jobs.organize, std::move(organize));
   workers->add(std::string(tier::kStageChecksum), config.jobs.checksum, pipeline::checksum_stage(*tools));
   const auto add = [this](std::string_view stage, int count, pipeline::Handler handler) {
@@ -215,6 +208,7 @@ Status Daemon::Parts::open_pipeline() {
   add(tier::kStageRestat, 2, pipeline::restat_stage(*tools));
   workers->add(std::string(tier::kStageHook), 2, pipeline::hook_stage(*tools));
   reconcile = std::make_unique<tier::Reconcile>(branches, [this](const std::string& path) {
+    if (config.mount.read_only) return;  // filed after the next start that may
     if (auto queued = pipeline::enqueue_arrival(*tools, path); !queued) {
       log::error("can't queue an arrival", queued.err(), {{"path", printable(path)}});
     }
@@ -283,22 +277,19 @@ Status Daemon::Parts::open_control() {
                                                  .config = config.file,
                                                  .pid = getpid()}));
   registration.emplace(std::move(entry));
+  remember_mount(config.local.state, config.mount.path);
   return {};
 }
 
 // Once the tree answers: everything that changes it through itself.
 void Daemon::Parts::begin_work() {
-  add_handlers(*control, {.view = view(),
-                          .tools = *tools,
-                          .workers = *workers,
-                          .request_stop =
-                              [this] {
-                                MutexLock asking(stop_mutex);
-                                asked = true;
-                                stop_asked.notify_all();
-                              },
-                          .activity = &activity,
-                          .outstanding_events = [this] { return events->outstanding(); }});
+  add_handlers(*control,
+               {.view = view(),
+                .tools = *tools,
+                .workers = *workers,
+                .request_stop = [this](bool lazily) { ask_to_stop(lazily ? Stop::lazily : Stop::now); },
+                .activity = &activity,
+                .outstanding_events = [this] { return events->outstanding(); }});
   events->start();
   if (auto started = watcher->start(); !started) {
     log::error("the watcher can't start: what arrives is seen at the next start only", started.err());
@@ -320,18 +311,21 @@ void Daemon::Parts::end_work() {
   if (vault_health) vault_health->stop();
 }
 
+void Daemon::Parts::ask_to_stop(Stop how) {
+  MutexLock asking(stop_mutex);
+  asked = std::max(asked, how);
+  stop_asked.notify_all();
+}
+
 Daemon::Daemon(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 Daemon::~Daemon() {
   parts_->end_work();
-  {
-    MutexLock lock(parts_->stop_mutex);
-    parts_->asked = true;
-    parts_->stop_asked.notify_all();
-  }
+  request_stop();
   if (parts_->stopper.joinable()) parts_->stopper.join();
   parts_->control.reset();
   parts_->mount.reset();
+  forget_mount(parts_->config.local.state);
 }
 
 Result<std::unique_ptr<Daemon>> Daemon::start(DaemonOptions options) {
@@ -339,12 +333,15 @@ Result<std::unique_ptr<Daemon>> Daemon::start(DaemonOptions options) {
   parts->config = std::move(options.config);
   parts->started_ns = parts->branches.clock->wall_ns();
   const Config& config = parts->config;
-  prctl(PR_SET_DUMPABLE, 0);  // no secret in a core file
+  if (config.mount.read_only) parts->config.checksum.sidecar = "none";  // they are written through the tree
+  prctl(PR_SET_DUMPABLE, 0);                                            // no secret in a core file
   MEDIAFS_ASSIGN(parts->branches.local_root, open_local(config));
   MEDIAFS_TRY(mkdirs_at(AT_FDCWD, config.local.state, 0700));
   MEDIAFS_TRY(mkdirs_at(parts->branches.local_root.get(), std::string(tier::kTempDir), 0700));
+  MEDIAFS_TRY(clear_predecessor(config.local.state));
   MEDIAFS_ASSIGN(parts->lock, lock_state(config.local.state));
   MEDIAFS_TRY(mkdirs_at(parts->branches.local_root.get(), config.incoming.path, 0777));
+  notify_starting("opening the catalogue");
   MEDIAFS_TRY(parts->open_tier(options.credentials, options.new_vault));
   MEDIAFS_TRY(parts->open_pipeline());
   MEDIAFS_TRY(parts->open_mount());
@@ -353,9 +350,7 @@ Result<std::unique_ptr<Daemon>> Daemon::start(DaemonOptions options) {
 }
 
 void Daemon::request_stop() {
-  MutexLock lock(parts_->stop_mutex);
-  parts_->asked = true;
-  parts_->stop_asked.notify_all();
+  parts_->ask_to_stop(Parts::Stop::now);
 }
 
 Status Daemon::serve(const std::function<void()>& ready) {
@@ -366,21 +361,28 @@ Status Daemon::serve(const std::function<void()>& ready) {
     if (auto met = p.tree->meet(); !met) {
       log::error("the tree does not answer", met.err(), {{"path", p.config.mount.path}});
       unanswered = std::move(met);
-      MutexLock asking(p.stop_mutex);
-      p.asked = true;
-      p.stop_asked.notify_all();
+      p.ask_to_stop(Parts::Stop::now);
       return;
     }
     p.begin_work();
     log::info("the tree is served", {{"path", p.config.mount.path}});
     ready();
+    notify_ready(p.config.mount.path);
   });
   p.stopper = std::jthread([&p, &worker] {
     MutexLock lock(p.stop_mutex);
-    while (!p.asked) p.stop_asked.wait(p.stop_mutex);
+    while (p.asked == Parts::Stop::no) p.stop_asked.wait(p.stop_mutex);
+    const bool lazily = p.asked == Parts::Stop::lazily;
     lock.unlock();
     if (worker.joinable()) worker.join();
+    notify_stopping();
     p.end_work();
+    if (lazily) {
+      p.mount->let_go();
+      lock.lock();
+      while (p.asked != Parts::Stop::now) p.stop_asked.wait(p.stop_mutex);
+      lock.unlock();
+    }
     p.mount->stop();
   });
   Status served = p.mount->run();

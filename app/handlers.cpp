@@ -279,8 +279,8 @@ void add_handlers(ControlServer& server, const HandlerParts& parts) {
   add("jobs_resume", [](P p, J a, S, T) { return pause_jobs(p, a, false); });
   add("jobs_wait", [](P p, J, S s, T t) { return wait_for_jobs(p, s, t); });
   add("drain", [](P p, J, S s, T t) { return drain(p, s, t); });
-  add("stop", [](P p, J, S, T) -> Result<Json> {
-    p.request_stop();
+  add("stop", [](P p, J a, S, T) -> Result<Json> {
+    p.request_stop(a.value("lazily", false));
     return Json{{"stopping", true}};
   });
 }

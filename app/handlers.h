@@ -14,7 +14,7 @@ struct HandlerParts {
   View view;
   pipeline::Tools& tools;
   pipeline::Workers& workers;
-  std::function<void()> request_stop;
+  std::function<void(bool lazily)> request_stop;
   Activity* activity = nullptr;
   std::function<std::size_t()> outstanding_events = {};
 };

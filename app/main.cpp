@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "app/cli.h"
+#include "app/mount_options.h"
 #include "pipeline/tree.h"
 
 int main(int argc, char** argv) {
@@ -20,8 +21,13 @@ int main(int argc, char** argv) {
                     add_changelog, add_config, add_doctor}) {
     add(app, context);
   }
+  std::vector<std::string> arguments = helper_arguments({argv, argv + argc});
   try {
-    app.parse(argc, argv);
+    if (arguments.empty()) {
+      app.parse(argc, argv);
+    } else {  // called by mount(8); CLI11 takes them from the last to the second
+      app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend() - 1));
+    }
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? kDone : kUsage;
   }

@@ -35,6 +35,12 @@ struct Config {
   struct Mount {
     std::string path;
     bool allow_other = true;
+    bool read_only = false;
+    std::string fsname;  // the source that mount(8) shows; "": what was named at the mount, or mediafs
+    std::string subtype = "mediafs";   // the type is fuse.SUBTYPE; "": plain fuse
+    int uid = -1, gid = -1;            // shown as every file's owner; -1: its own
+    std::string umask;                 // octal, shown modes are 0777 without it; "": the files' own
+    std::vector<std::string> options;  // the kernel's: noexec, noatime, ...
   } mount;
   struct Local {
     std::string path;
@@ -101,6 +107,10 @@ Result<Config> load_config(const std::string& file, const Environment& env);
 Result<Config> parse_config(std::string_view toml, const std::string& name, const Environment& env);
 // Fills what follows from other values and checks what only makes sense together. load_config has done it.
 Status finish_config(Config& config);
+// What mount.options may hold: the kernel's own options, as mount(8) names them.
+const std::vector<std::string>& kernel_mount_options();
+// mount.umask as a number; none when it is not set.
+std::optional<unsigned> umask_of(const Config::Mount& mount);
 // That mount.path and local.path are directories which can be reached; the share and the vault may be away.
 Status check_directories(const Config& config);
 // "section.key" -> TOML value as text, every effective value, secrets masked. In the file's order.

@@ -247,6 +247,7 @@ Checked check_choices(const Config& c) {
 std::optional<KeyProblem> finish(Config& config) {
   if (auto bad = normalize_all(config)) return bad;
   if (auto bad = check_nesting(config)) return bad;
+  if (auto bad = check_mount(config)) return bad;
   if (auto bad = check_marks(config)) return bad;
   if (auto bad = check_vault(config)) return bad;
   if (auto bad = check_tree(config)) return bad;

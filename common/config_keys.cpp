@@ -198,6 +198,13 @@ const std::vector<Key>& keys() {
   static const std::vector<Key> table{
       key<&C::mount, &C::Mount::path>("mount", "path"),
       key<&C::mount, &C::Mount::allow_other>("mount", "allow_other"),
+      key<&C::mount, &C::Mount::read_only>("mount", "read_only"),
+      key<&C::mount, &C::Mount::fsname>("mount", "fsname"),
+      key<&C::mount, &C::Mount::subtype>("mount", "subtype"),
+      key<&C::mount, &C::Mount::uid>("mount", "uid"),
+      key<&C::mount, &C::Mount::gid>("mount", "gid"),
+      key<&C::mount, &C::Mount::umask>("mount", "umask"),
+      key<&C::mount, &C::Mount::options>("mount", "options"),
       key<&C::local, &C::Local::path>("local", "path"),
       key<&C::local, &C::Local::state>("local", "state"),
       key<&C::local, &C::Local::reserve_bytes>("local", "reserve"),

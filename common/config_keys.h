@@ -45,6 +45,7 @@ struct KeyProblem {
   std::string key;  // "section.key"
   std::string why;
 };
+std::optional<KeyProblem> check_mount(const Config& config);  // [mount] but its path
 // Fills what follows from other values and checks what the values say together.
 std::optional<KeyProblem> finish(Config& config);
 

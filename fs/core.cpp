@@ -36,6 +36,7 @@ Core::Core(Options options)
       vault_deadline(options.vault_deadline),
       vault_answers(std::move(options.vault_answers)),
       space_limit(options.space_limit),
+      shown_as(Shown::of(options.branches.config.mount)),
       passthrough(options.passthrough,
                   [space = options.branches.space] {
                     if (space != nullptr) space->look();
@@ -73,6 +74,26 @@ Result<std::unique_ptr<Core>> Core::create(Options options) {
 
 Core::~Core() {
   shut_down();
+}
+
+std::shared_ptr<void> Core::count(Level level) {
+  if (level == Level::space) return nullptr;
+  MutexLock lock(under_way_mutex_);
+  ++under_way_;
+  return {this, [](Core* core) {
+            MutexLock leaving(core->under_way_mutex_);
+            if (--core->under_way_ == 0) core->answered_.notify_all();
+          }};
+}
+
+bool Core::drain(std::chrono::milliseconds limit) {
+  const auto until = std::chrono::steady_clock::now() + limit;
+  MutexLock lock(under_way_mutex_);
+  while (under_way_ > 0) {
+    if (std::chrono::steady_clock::now() >= until) return false;
+    answered_.wait_until(under_way_mutex_, until);
+  }
+  return true;
 }
 
 void Core::shut_down() {

@@ -24,6 +24,7 @@
 #include "fs/reply.h"
 #include "fs/share_branch.h"
 #include "fs/share_memory.h"
+#include "fs/shown.h"
 #include "fs/tree.h"
 #include "tier/mover.h"
 #include "tier/stream.h"
@@ -94,6 +95,8 @@ class Core {
   };
   static Result<std::unique_ptr<Core>> create(Options options);
   ~Core();
+  // Waits for the answers that are under way, but for those of writers that wait for space. True: all are given.
+  bool drain(std::chrono::milliseconds limit) EXCLUDES(under_way_mutex_);
   void shut_down();  // ends what waits, answers what is under way; no request may follow
 
   // --- the union (union.cpp)
@@ -198,6 +201,7 @@ class Core {
   const std::chrono::milliseconds vault_deadline;
   const std::function<bool()> vault_answers;
   const std::chrono::milliseconds space_limit;
+  const Shown shown_as;
   Fd local_root;
   dev_t local_device = 0;
   std::unique_ptr<ShareBranch> share;
@@ -221,6 +225,7 @@ class Core {
   Result<std::optional<std::vector<tree::Item>>> list_share(const std::string& path, const May& may);
   std::shared_ptr<FileHandle> share_writer(NodeId node) const;
   Pool* pool(Level level);
+  std::shared_ptr<void> count(Level level) EXCLUDES(under_way_mutex_);  // under way while that lives
 
   template <class R, class T, class Done>
   static void finish(R& reply, T result, Done& done) {
@@ -233,7 +238,8 @@ class Core {
 
   template <class R, class Body, class Done>
   void move_on(Level level, std::shared_ptr<R> reply, Body body, Done done) {
-    auto task = [this, level, reply, body, done]() mutable {
+    const std::shared_ptr<void> under_way = count(level);
+    auto task = [this, level, reply, body, done, under_way]() mutable {
       std::stop_source interrupt = reply->interrupt();
       std::stop_callback on_end(ending_.get_token(), [&interrupt] { interrupt.request_stop(); });
       auto result = body(May{level, interrupt.get_token()});
@@ -249,6 +255,9 @@ class Core {
   }
 
   std::stop_source ending_;
+  Mutex under_way_mutex_;
+  CondVar answered_;
+  std::size_t under_way_ GUARDED_BY(under_way_mutex_) = 0;
   std::unique_ptr<Pool> block_, share_, vault_, fetch_, space_;
 };
 

@@ -25,6 +25,7 @@ namespace mediafs::fs {
 namespace {
 
 constexpr std::chrono::milliseconds kInterruptEvery{50};
+constexpr std::chrono::milliseconds kDrainFor{5'000};  // after the end was asked for
 
 // libfuse prints why a mount failed; that text is the error's cause.
 thread_local std::string last_fuse_message;
@@ -39,10 +40,15 @@ void on_fuse_log(fuse_log_level level, const char* format, va_list arguments) {
 
 class Arguments {
  public:
-  explicit Arguments(bool allow_other) {
+  Arguments(const Config::Mount& mount, bool allow_other) {
+    std::string options =
+        "default_permissions,fsname=" + (mount.fsname.empty() ? std::string("mediafs") : mount.fsname);
+    if (!mount.subtype.empty()) options += ",subtype=" + mount.subtype;
+    if (allow_other) options += ",allow_other";
+    if (mount.read_only) options += ",ro";
+    for (const std::string& option : mount.options) options += "," + option;
     fuse_opt_add_arg(&args_, "mediafs");
-    fuse_opt_add_arg(&args_, "-ofsname=mediafs,subtype=mediafs,default_permissions");
-    if (allow_other) fuse_opt_add_arg(&args_, "-oallow_other");
+    fuse_opt_add_arg(&args_, ("-o" + options).c_str());
   }
   ~Arguments() { fuse_opt_free_args(&args_); }
   Arguments(const Arguments&) = delete;
@@ -107,6 +113,8 @@ void Mount::Impl::detach() {
 
 void Mount::Impl::end_session() {
   if (session == nullptr) return;
+  if (mounted && !connection_ended() && !core->drain(kDrainFor))
+    log::info("requests that take longer are answered with an error", {{"path", printable(mountpoint)}});
   core->shut_down();
   if (invalidator && !mounted) invalidator->stop();
   if (mounted && !connection_ended()) detach();
@@ -144,7 +152,7 @@ Result<std::unique_ptr<Mount>> Mount::create(Options options) {
                                            .passthrough = options.passthrough}));
   fuse_set_log_func(on_fuse_log);
   impl->operations = make_operations();
-  Arguments arguments(options.allow_other);
+  Arguments arguments(options.branches.config.mount, options.allow_other);
   impl->session =
       fuse_session_new(arguments.get(), &impl->operations, sizeof impl->operations, impl->core.get());
   if (impl->session == nullptr) return make_error(ErrorCode::internal, "mount " + place, last_fuse_message);
@@ -214,6 +222,10 @@ void Mount::stop() {
     interrupt_loop_waits();
     m.changed.wait_for(m.mutex, kInterruptEvery);
   }
+}
+
+void Mount::let_go() {
+  impl_->detach();
 }
 
 void Mount::noticed(Noticed what, std::string_view path) {

@@ -49,6 +49,9 @@ class Mount {
   // Unmounts and lets run() return once the requests under way are answered. What has files open keeps their
   // descriptors, which answer ENOTCONN from then on.
   void stop();
+  // Unmounts, so that nobody finds the tree any more; what has files open goes on with them, and run() returns when the
+  // last one is closed.
+  void let_go();
 
   // Something was noticed underneath, be it our own doing. The kernel is told of what is news to it. Queued; returns at
   // once.

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <spawn.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -11,37 +12,27 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <climits>
 #include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <sstream>
 
+#include "common/fd.h"
 #include "common/log.h"
+#include "common/mounts.h"
 #include "common/path.h"
 
 namespace mediafs::fs {
 namespace {
 
 constexpr const char* kType = "fuse.mediafs";
+constexpr std::chrono::seconds kAnswerWithin{10};
 constexpr int kMaxStale = 16;  // mounts of killed processes, one over the other
 
 std::string with_path(const std::string& path) {
   return "mount " + printable(path);
-}
-
-std::string unescape(
-    const std::string& field) {  // mountinfo writes space, tab, newline and backslash as \ooo
-  std::string text;
-  for (std::size_t i = 0; i < field.size(); ++i) {
-    if (field[i] == '\\' && i + 3 < field.size()) {
-      text += static_cast<char>(std::stoi(field.substr(i + 1, 3), nullptr, 8));
-      i += 3;
-    } else {
-      text += field[i];
-    }
-  }
-  return text;
 }
 
 Result<std::string> absolute(const std::string& path) {
@@ -143,22 +134,65 @@ Status clear_stale(const std::string& path) {
           detached.error().cause + " (run: umount -l " + place + ")");
 }
 
+// Where a FUSE filesystem is mounted, whoever serves it: asked once whether it answers at all.
+Result<bool> check_mounted(const std::string& place) {
+  MEDIAFS_ASSIGN(const auto mounts, mounts_of());
+  const MountRecord* there = mounted_at(mounts, place);
+  if (there == nullptr || !there->is_fuse()) return false;
+  MEDIAFS_TRY(check_answers(place));
+  return true;
+}
+
+Error mounted_already(const std::string& path, const std::string& place) {
+  const auto mounts = mounts_of();
+  const MountRecord* there = mounts ? mounted_at(*mounts, place) : nullptr;
+  if (there != nullptr && there->type == kType) {
+    return make_error(ErrorCode::busy, with_path(path),
+                      "mediafs is mounted there already (run: mediafs unmount " + place + ")");
+  }
+  return make_error(ErrorCode::busy, with_path(path),
+                    "a FUSE filesystem" + (there ? " (" + there->type + " of " + there->source + ")" : "") +
+                        " is mounted there already (run: umount " + place + ")");
+}
+
 }  // namespace
 
-bool is_mounted(const std::string& mountpoint) {
-  std::ifstream mounts("/proc/self/mountinfo");
-  for (std::string line; std::getline(mounts, line);) {
-    std::istringstream words(line);
-    std::array<std::string, 5> head;  // id, parent, major:minor, root, mount point
-    for (std::string& word : head) words >> word;
-    if (unescape(head[4]) != mountpoint) continue;
-    std::string word;
-    while (words >> word && word != "-") {
+// Asked by a process of its own, which waits as long as the mount does: for ever, where its server is stuck. It is made
+// by another one that ends at once, so that nobody has to wait for it.
+Status check_answers(const std::string& place) {
+  std::array<int, 2> ends{};
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) return errno_error(errno, with_path(place));
+  const Fd reader(ends[0]);
+  Fd writer(ends[1]);
+  const pid_t child = fork();
+  if (child < 0) return errno_error(errno, with_path(place));
+  if (child == 0) {
+    if (fork() == 0) {
+      struct statvfs vfs {};
+      dup2(writer.get(), 0);
+      close_range(1, ~0U, 0);  // our lock and our sockets are not to live on with it
+      ::statvfs(place.c_str(), &vfs);
+      if (::write(0, "1", 1) != 1) _exit(1);
     }
-    words >> word;
-    if (word == kType) return true;
+    _exit(0);
   }
-  return false;
+  while (waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  writer.reset();
+  pollfd answer{.fd = reader.get(), .events = POLLIN, .revents = 0};
+  const int ready = poll(&answer, 1, static_cast<int>(std::chrono::milliseconds(kAnswerWithin).count()));
+  if (ready > 0) return {};
+  return make_error(
+      ErrorCode::busy, with_path(place),
+      "what is mounted there does not answer (end its server; or run: mediafs unmount --force " + place +
+          ")");
+}
+
+Status abort_connection(unsigned number) {
+  const std::string file = "/sys/fs/fuse/connections/" + std::to_string(number) + "/abort";
+  MEDIAFS_ASSIGN(const Fd fd, open_at(AT_FDCWD, file, O_WRONLY | O_CLOEXEC));
+  if (::write(fd.get(), "1", 1) != 1) return errno_error(errno, "abort " + file);
+  return {};
 }
 
 Status detach_mount(const std::string& mountpoint) {
@@ -174,6 +208,10 @@ Result<std::string> prepare_mountpoint(const std::string& path, const std::strin
   struct stat st {};
   struct statvfs vfs {};
   int attempts = 0;
+  bool mounted = false;
+  if (auto place = absolute_of_stale(path)) {
+    MEDIAFS_ASSIGN(mounted, check_mounted(*place));
+  }
   // The kernel may answer stat for a dead mount from its cache; statvfs always asks.
   while (::stat(path.c_str(), &st) != 0 || ::statvfs(path.c_str(), &vfs) != 0) {
     const int saved = errno;
@@ -184,15 +222,13 @@ Result<std::string> prepare_mountpoint(const std::string& path, const std::strin
     if (saved != ENOTCONN && saved != ECONNABORTED) return errno_error(saved, with_path(path));
     if (++attempts > kMaxStale) return errno_error(saved, with_path(path));
     MEDIAFS_TRY(clear_stale(path));
+    MEDIAFS_ASSIGN(mounted, check_mounted(*absolute_of_stale(path)));
   }
   if (!S_ISDIR(st.st_mode)) {
     return make_error(ErrorCode::not_directory, with_path(path), "the mount point is not a directory");
   }
   MEDIAFS_ASSIGN(std::string place, absolute(path));
-  if (is_mounted(place)) {
-    return make_error(ErrorCode::busy, with_path(path),
-                      "mediafs is mounted there already (run: mediafs unmount " + place + ")");
-  }
+  if (mounted) return mounted_already(path, place);
   MEDIAFS_TRY(check_nesting(place, local_path));
   MEDIAFS_TRY(check_empty(place));
   return place;

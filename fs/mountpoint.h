@@ -1,5 +1,5 @@
 // What must be right before a directory can be mounted on, said clearly where it is not.
-// Threads:    safe from any thread; blocks on the disk.
+// Threads:    safe from any thread; blocks on the disk, and for some seconds on a mount that does not answer.
 // Errors:     not_found, not_directory, not_empty, busy (mounted already), permission, unsupported (no FUSE), invalid.
 #pragma once
 
@@ -14,6 +14,9 @@ Result<std::string> prepare_mountpoint(const std::string& path, const std::strin
 Status check_fuse(bool allow_other);
 // Lazily: what is busy goes on until it is closed.
 Status detach_mount(const std::string& mountpoint);
-bool is_mounted(const std::string& mountpoint);  // by us, as /proc/self/mountinfo tells
+// busy: what is mounted at `place` lets its callers wait. Whatever it answers counts, be it an error.
+Status check_answers(const std::string& place);
+// Ends what waits for a FUSE connection that nobody serves any more; its number is its mount's minor.
+Status abort_connection(unsigned number);
 
 }  // namespace mediafs::fs

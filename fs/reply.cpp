@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include "fs/core.h"
 #include "fs/errno.h"
 #include "fs/negotiate.h"
 
@@ -10,6 +11,15 @@ namespace {
 
 void on_interrupt(fuse_req_t, void* source) noexcept {
   static_cast<std::stop_source*>(source)->request_stop();
+}
+
+const Shown& shown(fuse_req_t request) {
+  return static_cast<const Core*>(fuse_req_userdata(request))->shown_as;
+}
+
+fuse_entry_param as_shown(fuse_req_t request, fuse_entry_param entry) {
+  entry.attr = shown(request).over(entry.attr);
+  return entry;
 }
 
 }  // namespace
@@ -49,16 +59,19 @@ bool StatusReply::ok() {
 }
 
 bool EntryReply::entry(const fuse_entry_param& entry) {
-  return fuse_reply_entry(take(), &entry) == 0;
+  const fuse_entry_param told = as_shown(request(), entry);
+  return fuse_reply_entry(take(), &told) == 0;
 }
 
 bool CreateReply::created(const fuse_entry_param& entry, const fuse_file_info& info,
                           std::int32_t backing_id) {
-  return reply_create(take(), entry, info, backing_id) == 0;
+  const fuse_entry_param told = as_shown(request(), entry);
+  return reply_create(take(), told, info, backing_id) == 0;
 }
 
 bool AttrReply::attributes(const struct stat& st, double timeout_s) {
-  return fuse_reply_attr(take(), &st, timeout_s) == 0;
+  const struct stat told = shown(request()).over(st);
+  return fuse_reply_attr(take(), &told, timeout_s) == 0;
 }
 
 bool OpenReply::opened(const fuse_file_info& info, std::int32_t backing_id) {
@@ -83,7 +96,8 @@ bool DirReply::add_plus(const char* name, const fuse_entry_param& entry, off_t n
   if (buffer_.size() + need > room_) return false;
   const std::size_t at = buffer_.size();
   buffer_.resize(at + need);
-  fuse_add_direntry_plus(request(), buffer_.data() + at, need, name, &entry, next);
+  const fuse_entry_param told = as_shown(request(), entry);
+  fuse_add_direntry_plus(request(), buffer_.data() + at, need, name, &told, next);
   return true;
 }
 

@@ -221,6 +221,28 @@ TEST_CASE("config: the environment goes over the file") {
             .find("environment: MEDIAFS_JOBS_UPLOAD: must be between") == 0);
 }
 
+TEST_CASE("config: how the mount looks") {
+  const auto mount = [](const std::string& lines) {
+    return "[mount]\npath = \"/m\"\n" + lines + "\n[local]\npath = \"/l\"\n";
+  };
+  const Config c =
+      parsed(mount("uid = 1000\ngid = 100\numask = \"027\"\nsubtype = \"\"\nfsname = \"nas\"\n"
+                   "read_only = true\noptions = [\"noexec\", \"noatime\"]"));
+  CHECK(c.mount.uid == 1000);
+  CHECK(c.mount.gid == 100);
+  CHECK(umask_of(c.mount) == 027U);
+  CHECK(c.mount.subtype.empty());
+  CHECK(c.mount.fsname == "nas");
+  CHECK(c.mount.read_only);
+  CHECK(c.mount.options == std::vector<std::string>{"noexec", "noatime"});
+  CHECK(!umask_of(parsed(kPaths).mount));
+  CHECK(message(mount("umask = \"888\"")).find("m.toml:3: mount.umask: \"888\" is not an octal") == 0);
+  CHECK(message(mount("umask = \"1777\"")).find("mount.umask") != std::string::npos);
+  CHECK(message(mount("uid = -7")).find("mount.uid: must be") != std::string::npos);
+  CHECK(message(mount("fsname = \"a,b\"")).find("mount.fsname: must hold no comma") != std::string::npos);
+  CHECK(message(mount("options = [\"noexc\"]")).find("(did you mean \"noexec\"?)") != std::string::npos);
+}
+
 TEST_CASE("config: files are loaded, and refused when everybody can change them") {
   const test::TempDir dir;
   const std::string file = dir / "mediafs.toml";
