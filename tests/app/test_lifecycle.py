@@ -95,6 +95,8 @@ def end(daemon):
 def options_of_the_mount(bench):
     daemon = fresh(bench)
     write(daemon.local + "/film", "film")
+    os.mkdir(daemon.local + "/Incoming")
+    arrived = write(daemon.local + "/Incoming/The.Long.Way.Home.2021.1080p.mkv", "a film that is to be filed")
     command = ["mount", daemon.file, daemon.mount]
     done(mediafs(*command, "-o", "ro,noexec,nosuid,nodev,noatime,nofail,_netdev,x-systemd.requires=a.mount,user"), "mount")
     record = mount_record(daemon.mount)
@@ -108,8 +110,10 @@ def options_of_the_mount(bench):
                          (os.chmod, (daemon.path("film"), 0o600)), (os.truncate, (daemon.path("film"), 0)),
                          (os.setxattr, (daemon.path("film"), "user.x", b"y")), (os.utime, (daemon.path("film"),))):
         check_equal(outcome(action, *args), "EROFS", action.__name__)
+    daemon.cli("jobs", "wait")
     check_equal(sorted(name for name in os.listdir(daemon.local) if name != ".mediafs"), ["Incoming", "film"],
-                "names on the SSD, without sidecars")
+                "names on the SSD: no sidecars, nothing filed")
+    check(os.path.exists(arrived), "it was filed in a tree that is read-only")
     end(daemon)
     done(mediafs(*command, "-o", "fsname=nas,nosubtype,dev,suid,exec,rw"), "mount")
     record = mount_record(daemon.mount)
@@ -118,6 +122,7 @@ def options_of_the_mount(bench):
         check_equal(option in record["options"], option == "rw", option)
     check("allow_other" in record["super"], "allow_other: %s" % record["super"])
     write(daemon.path("new"), "x")
+    bench.wait_until(lambda: not os.path.exists(arrived), 60, "what arrived meanwhile to be filed")
     again = done(mediafs("mount", "--local", bench.folder("other"), daemon.mount), "a second mount", 1)
     check("fuse" in again.stderr and "mounted there already" in again.stderr, again.stderr)
     end(daemon)
