@@ -1,6 +1,7 @@
 // mediafs unmount: ends a daemon, after its uploads if asked.
 #include <limits.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -28,7 +29,7 @@ struct UnmountArguments {
   bool force = false;
 };
 
-constexpr int kForceAfter_ms = 30'000;
+constexpr int kForceAfter_ms = 15'000;
 
 // A descriptor of the process tells its end, even while nobody has collected its status.
 bool wait_for_end(const Fd& process, int limit_ms) {
@@ -71,7 +72,8 @@ std::string place_of(std::string path) {
                              : parent.empty()       ? "/"
                                                     : parent;
   if (realpath(folder.c_str(), resolved) == nullptr) return path;
-  return join_path(std::string_view(resolved) == "/" ? "" : resolved, base_name(path));
+  return (std::string_view(resolved) == "/" ? "" : std::string(resolved)) + "/" +
+         std::string(base_name(path));
 }
 
 // A mount that no daemon of this user serves: a killed one's, or another user's.
@@ -79,8 +81,9 @@ int end_abandoned(const Context& context, const UnmountArguments& args, const Er
   const std::string place = place_of(args.mountpoint);
   const auto mounts = mounts_of();
   const MountRecord* there = mounts ? mounted_at(*mounts, place) : nullptr;
-  const bool ours = there != nullptr && there->is_fuse();
-  if (!ours) return fail(context, none);
+  // Another type was asked for in a configuration that is not at hand.
+  if (there == nullptr || (there->type != "fuse.mediafs" && there->type != "fuse"))
+    return fail(context, none);
   if (!args.lazy && !args.force) {
     Error error = none;
     error.cause +=
@@ -115,10 +118,13 @@ Status force(const RunningDaemon& daemon) {
 
 Status end_daemon(const Context& context, const RunningDaemon& daemon, const UnmountArguments& args) {
   const Fd process(static_cast<int>(syscall(SYS_pidfd_open, daemon.pid, 0)));
-  auto stopped = call(context, daemon, "stop", {{"lazily", args.lazy && !args.force}});
-  if (!stopped && !args.force) return std::move(stopped).error();
-  if (args.lazy && !args.force) return {};  // it ends with the last file that is closed
-  if (!wait_for_end(process, args.force ? kForceAfter_ms : -1)) return force(daemon);
+  if (args.force) {  // not by its socket, which it may have ceased to serve
+    if (process) syscall(SYS_pidfd_send_signal, process.get(), SIGTERM, nullptr, 0);
+    return wait_for_end(process, kForceAfter_ms) ? Status() : force(daemon);
+  }
+  auto stopped = call(context, daemon, "stop", {{"lazily", args.lazy}});
+  if (!stopped) return std::move(stopped).error();
+  if (!args.lazy) wait_for_end(process, -1);  // lazily it ends with the last file that is closed
   return {};
 }
 

@@ -373,6 +373,43 @@ def busy(bench):
     held.close()
 
 
+def hold_connection(daemon):
+    """The daemon's own descriptor of /dev/fuse: while it is here the connection lives, whatever becomes of the daemon."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    process = os.pidfd_open(daemon.process.pid)
+    device = next(int(fd) for fd in os.listdir("/proc/%d/fd" % daemon.process.pid)
+                  if os.readlink("/proc/%d/fd/%s" % (daemon.process.pid, fd)) == "/dev/fuse")
+    held = libc.syscall(438, process, device, 0)  # pidfd_getfd
+    os.close(process)
+    if held < 0:
+        skip("pidfd_getfd: " + os.strerror(ctypes.get_errno()))
+    return held
+
+
+def forced(bench):
+    """`unmount --force` where the daemon does not answer, and where there is none."""
+    daemon = fresh(bench)
+    daemon.start()
+    minor = mount_record(daemon.mount)["minor"]
+    if not os.path.exists("/sys/fs/fuse/connections/%d/abort" % minor):
+        skip("fusectl is not mounted")
+    daemon.process.signal(signal.SIGSTOP)
+    looking = subprocess.Popen(["stat", daemon.mount + "/other"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    failed = done(daemon.run("unmount", "--force"), "a daemon that is stopped", 1)
+    check("kill -9 %d" % daemon.process.pid in failed.stderr, failed.stderr)
+    check(mount_record(daemon.mount) is None, "still mounted")
+    check(looking.wait(60) != 0, "who waited was told")
+    daemon.kill()
+    daemon.start()
+    held = hold_connection(daemon)
+    daemon.kill()
+    refused = done(mediafs("unmount", daemon.mount), "no daemon", 3)
+    check("--force" in refused.stderr, refused.stderr)
+    done(mediafs("unmount", "--force", daemon.mount), "no daemon, --force")
+    check(mount_record(daemon.mount) is None, "still mounted")
+    os.close(held)
+
+
 def stuck(bench):
     """The daemon is gone, and its connection is not: somebody has its descriptor. Whoever looks at the tree waits."""
     daemon = fresh(bench)
@@ -382,14 +419,7 @@ def stuck(bench):
     record = mount_record(daemon.mount)
     if not os.path.exists("/sys/fs/fuse/connections/%d/abort" % record["minor"]):
         skip("fusectl is not mounted")
-    libc = ctypes.CDLL(None, use_errno=True)
-    process = os.pidfd_open(daemon.process.pid)
-    device = next(int(fd) for fd in os.listdir("/proc/%d/fd" % daemon.process.pid)
-                  if os.readlink("/proc/%d/fd/%s" % (daemon.process.pid, fd)) == "/dev/fuse")
-    held = libc.syscall(438, process, device, 0)  # pidfd_getfd
-    if held < 0:
-        skip("pidfd_getfd: " + os.strerror(ctypes.get_errno()))
-    os.close(process)
+    held = hold_connection(daemon)
     daemon.kill()
     looking = subprocess.Popen(["stat", daemon.mount + "/other"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     waiting_file = "/sys/fs/fuse/connections/%d/waiting" % record["minor"]
@@ -467,4 +497,4 @@ def seen_by_containers(bench):
 if __name__ == "__main__":
     into_own_namespace()
     run(options_of_the_mount, options_that_are_wrong, mounted_by_mount, owners_and_modes, without_root, told_systemd, busy,
-        stuck, answers_before_it_ends, seen_by_containers)
+        forced, stuck, answers_before_it_ends, seen_by_containers)
