@@ -113,6 +113,10 @@ Result<Config> config_of(Context context, MountArguments args) {
   } else {
     MEDIAFS_ASSIGN(config, without_file(args, args.local));
   }
+  if (!config.file.empty() && !(options.share + options.vault).empty()) {
+    return make_error(ErrorCode::config, options.share.empty() ? "mount option vault" : "mount option share",
+                      "is for a mount without a configuration: " + config.file + " says it");
+  }
   apply(options, config.mount);
   MEDIAFS_TRY(finish_config(config));
   MEDIAFS_ASSIGN(config.mount.path, absolute_mountpoint(config.mount.path));

@@ -136,6 +136,7 @@ def options_that_are_wrong(bench):
     command = ["mount", daemon.file, daemon.mount, "-o"]
     for options, words in (("rw,nosuchthing", ["nosuchthing", "unknown"]), ("uid=nosuchuser_", ["uid", "nosuchuser_"]),
                            ("umask=9", ["mount.umask", "octal"]), ("fsname", ["fsname", "value"]),
+                           ("share=/x", ["share", daemon.file]),
                            ("remount,ro", ["remount", "a new mount"]), ("ro=1", ["ro", "no value"])):
         failed = done(mediafs(*command, options), options, 2)
         for word in words:
