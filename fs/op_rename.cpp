@@ -268,7 +268,7 @@ Status exchange(Core& core, const Move& m) {
   if (!at_from || !at_to || !(m.row_from || m.row_to)) return {};  // changed underneath: the scan's
   if (m.row_from && m.row_to) {
     told = core.b.catalogue->exchange({m.from, m.to, *at_from, *at_to});
-  } else if (m.row_to) {
+  } else if (m.row_from) {
     told = core.b.catalogue->rename({m.from, m.to, *at_to, core.b.visible(m.from), core.b.visible(m.to)});
     if (told) told = adopt(core, m.from, *at_from);
   } else {

@@ -180,6 +180,23 @@ class Exchange(Case):
         self.assertEqual((read(M.on(self.at("A/y"))), read(M.on(self.at("B/x")))), (b"y", b"x"))
         self.assertEqual((os.listdir(M.on(self.at("A"))), os.listdir(M.on(self.at("B")))), (["y"], ["x"]))
 
+    def test_with_a_file_that_has_no_row_yet(self):
+        for order in (("a", "b"), ("b", "a")):
+            with self.subTest(order=order):
+                stored, new = (self.at(name + order[0]) for name in "xy")
+                make(M, "local+vault", stored, b"stored")
+                M.tell("evict " + stored)
+                M.tell("fetch " + stored)  # its number is not the disk's any more
+                write(M.on(new), b"new")
+                row = M.tell("find " + stored)
+                number = os.stat(M.on(stored)).st_ino
+                pair = (stored, new) if order[0] == "a" else (new, stored)
+                renameat2(M.on(pair[0]), M.on(pair[1]), EXCHANGE)
+                self.assertEqual(M.tell("find " + new), row)
+                self.assertEqual(os.stat(M.on(new)).st_ino, number)
+                M.tell("vault-jobs")
+                self.assertEqual((read(M.on(new)), read(M.on(stored))), (b"stored", b"new"))
+
     def test_with_what_is_not_catalogued(self):
         os.makedirs(M.on("Incoming"), exist_ok=True)
         write(M.on("Incoming/new"), b"new")
