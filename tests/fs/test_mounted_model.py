@@ -13,7 +13,7 @@ from mounted import Mounted
 from parity_draw import Draw
 from parity_run import Different, Run, fine_times
 
-SETTINGS = {"seed": None, "first": 1, "count": 300, "steps": 40}
+SETTINGS = {"seed": None, "first": 1, "count": 250, "steps": 40}
 WEATHER = {"store": 5, "evict": 6, "fetch": 2, "vault": 1}
 WITH_SHARE = {"share": 5}
 RARELY = {"under": 0.2, "restart": 0.02}  # these take their time
