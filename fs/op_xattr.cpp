@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cerrno>
 
 #include "common/path.h"
@@ -97,6 +98,16 @@ Status may_have(Core& core, NodeId node, const std::string& path, const std::str
   return errno_error(EOPNOTSUPP, "setxattr " + name);
 }
 
+// An ACL that is set by who is not in the file's group takes its set-gid bit away, as a chmod does.
+Status drop_group_bit(int root, const std::string& path, const std::vector<gid_t>& groups) {
+  MEDIAFS_ASSIGN(const struct stat st, tree::stat(root, path));
+  const bool member = std::find(groups.begin(), groups.end(), st.st_gid) != groups.end();
+  if (member || (st.st_mode & S_ISGID) == 0) return {};
+  tree::Changes c;
+  c.mode = st.st_mode & 07777 & ~mode_t{S_ISGID};
+  return tree::apply(root, path, c, true);
+}
+
 // A change of a vault-only file's attributes needs a place that can hold them: the file itself, fetched.
 template <class OnTree>
 Status change(Core& core, NodeId node, const std::string& path, const May& may, OnTree on_tree) {
@@ -129,15 +140,18 @@ void op_listxattr(Core& core, XattrReply reply, NodeId node) {
 }
 
 void op_setxattr(Core& core, StatusReply reply, NodeId node, std::string name, std::string value, int flags) {
-  auto body = [&core, node, name, value, flags](const May& may) -> Status {
+  const bool watched = name == "system.posix_acl_access" && reply.caller().uid != 0;
+  const auto groups = watched ? std::optional(reply.groups()) : std::nullopt;
+  auto body = [&core, node, name, value, flags, groups](const May& may) -> Status {
     if (const auto handle = nameless(core, node); handle && !is_own_attribute(name))
       return tree::set_xattr(handle->fd.get(), name, value, flags);
     MEDIAFS_ASSIGN(const std::string path, core.path_of(node));
     if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
     if (is_own_attribute(name)) return set_own_attribute(core, path, name, value);
     MEDIAFS_TRY(may_have(core, node, path, name, may));
-    return change(core, node, path, may, [path, name, value, flags](int root) {
-      return tree::set_xattr(root, path, name, value, flags);
+    return change(core, node, path, may, [path, name, value, flags, groups](int root) -> Status {
+      MEDIAFS_TRY(tree::set_xattr(root, path, name, value, flags));
+      return groups ? drop_group_bit(root, path, *groups) : Status();
     });
   };
   core.serve(std::move(reply), std::move(body), [](StatusReply& r) { r.ok(); });

@@ -1,5 +1,6 @@
 #include "fs/reply.h"
 
+#include <algorithm>
 #include <cerrno>
 
 #include "fs/core.h"
@@ -36,6 +37,16 @@ fuse_req_t Reply::take() noexcept {
 Caller Reply::caller() const {
   const fuse_ctx* context = fuse_req_ctx(request_);
   return Caller{context->uid, context->gid, context->umask};
+}
+
+std::vector<gid_t> Reply::groups() const {
+  std::vector<gid_t> groups(1, caller().gid);
+  const int count = fuse_req_getgroups(request_, 0, nullptr);
+  if (count <= 0) return groups;
+  std::vector<gid_t> others(static_cast<std::size_t>(count));
+  const int got = std::min(fuse_req_getgroups(request_, count, others.data()), count);
+  if (got > 0) groups.insert(groups.end(), others.begin(), others.begin() + got);
+  return groups;
 }
 
 void Reply::fail(const Error& error) {

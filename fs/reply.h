@@ -15,6 +15,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "common/result.h"
 
@@ -36,6 +37,7 @@ class Reply {
     if (request_ != nullptr) fail(EIO);
   }
   Caller caller() const;
+  std::vector<gid_t> groups() const;  // the caller's, all; read from /proc: for rare requests
   void fail(const Error& error);
   void fail(int error_number);
   // Requested when the kernel says that the caller was interrupted. REQUIRES: not yet answered.

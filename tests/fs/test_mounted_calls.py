@@ -245,6 +245,20 @@ class Acls(mounted.Parity):
         self.both(lambda d: os.setxattr(d + "/f", ACCESS, b"no list"))
         self.both(lambda d: os.setxattr(d + "/f", DEFAULT, acl((USER_OBJ, 7), (GROUP_OBJ, 7), (OTHER, 7))))
 
+    def test_the_group_bit_goes_with_one_from_outside_the_group(self):
+        def act(d):
+            shapes = []
+            one = acl((USER_OBJ, 7), (GROUP_OBJ, 7), (OTHER, 5))
+            for groups in ([], [2002]):
+                for make in (lambda p: write(p, b""), os.mkdir):
+                    path = d + "/%d" % len(shapes)
+                    make(path)
+                    os.chown(path, 1001, 2002)
+                    os.chmod(path, 0o2775)
+                    shapes.append((as_user(lambda: os.setxattr(path, ACCESS, one), groups=groups), shape(path)))
+            return shapes
+        self.both(act)
+
     def test_changed_underneath(self):
         path = os.path.basename(self.dirs[1]) + "/f"
         write(M.on(path), b"x")
