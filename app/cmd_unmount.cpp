@@ -132,7 +132,10 @@ int run(const Context& context, const UnmountArguments& args) {
   std::vector<std::string> paths;
   if (!args.mountpoint.empty()) paths.push_back(args.mountpoint);
   auto daemon = daemon_for(context, paths);
-  if (daemon && !args.mountpoint.empty() && !path_in_tree(*daemon, args.mountpoint)) {
+  // Another one's, or several others'.
+  const bool elsewhere =
+      daemon ? !path_in_tree(*daemon, args.mountpoint).has_value() : daemon.err().code == ErrorCode::invalid;
+  if (!args.mountpoint.empty() && elsewhere) {
     daemon = make_error(ErrorCode::offline, "daemon of " + args.mountpoint,
                         "none is running there (mediafs status lists it)");
   }
