@@ -1,5 +1,6 @@
 #include "fs/invalidator.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 
@@ -103,7 +104,7 @@ void Invalidator::run(const std::stop_token& stop) noexcept {
   });
   while (!stop.stop_requested()) {
     try {
-      const auto again = due();
+      auto again = due();
       look_after_trust();
       std::this_thread::sleep_for(kGather);
       Batch batch;
@@ -115,12 +116,16 @@ void Invalidator::run(const std::stop_token& stop) noexcept {
       }
       if (lost) tell_everything();
       tell(batch, false);
-      for (const Batch& each : again) tell(each, true);
+      for (Batch& each : again) tell(each, true);
+      give_back_memory();
       MutexLock lock(mutex_);
-      if (waiting_ + batch.notices.size() > kMaxWaiting) lost_ = true;
-      if (batch.notices.empty() || lost_) continue;
-      waiting_ += batch.notices.size();
-      later().notices.merge(batch.notices);
+      const std::size_t more = batch.notices.size() + batch.linked.size();
+      if (waiting_ + more > kMaxWaiting) lost_ = true;
+      if (more == 0 || lost_) continue;
+      waiting_ += more;
+      Batch& next = later();
+      next.notices.merge(batch.notices);
+      next.linked.merge(batch.linked);
     } catch (const std::exception& e) {  // only memory can have run out
       log::error("can't tell the kernel of a change", {{"cause", e.what()}});
       MutexLock lock(mutex_);
@@ -138,16 +143,39 @@ void Invalidator::look_after_trust() {
   if (core_.trusted.exchange(watched) && !watched) tell_everything();
 }
 
-void Invalidator::tell(const Batch& batch, bool again) {
+struct Invalidator::Look {
+  int root;
+  std::string dir = {};
+  std::optional<tree::Place> place = {};
+
+  std::optional<struct stat> at(const std::string& path) {
+    if (const std::string_view parent = parent_path(path); !place || dir != parent) {
+      dir = parent;
+      place.reset();
+      auto found = tree::place(root, path);
+      if (!found) return std::nullopt;
+      place = std::move(*found);
+    }
+    place->name = base_name(path);
+    auto st = tree::stat_if_there(*place);
+    return st ? *st : std::nullopt;
+  }
+};
+
+void Invalidator::tell(Batch& batch, bool again) {
   std::unordered_set<NodeId> directories = batch.listings;
+  Look look{core_.local_root.get()};
   for (const Notice& notice : batch.notices) {
     const bool within = notice.kind == Kind::names;
     if (notice.kind == Kind::name || within) {
       if (auto known = core_.nodes.find(within ? notice.path : parent_path(notice.path)))
         directories.insert(*known);
     }
-    if (!within) tell_name(notice, again);
+    if (within) continue;
+    if (!again) tell_linked(notice, look, batch);
+    tell_name(notice, again);
   }
+  for (const NodeId node : batch.linked) attributes(node, again);
   for (const NodeId directory : directories) {
     if (batch.listings.contains(directory) || again || core_.nodes.take_listed(directory)) {
       listing(directory);
@@ -163,17 +191,35 @@ void Invalidator::tell(const Batch& batch, bool again) {
 
 void Invalidator::tell_name(const Notice& notice, bool again) {
   const auto parent = core_.nodes.find(parent_path(notice.path));
-  if (!parent) return;  // the kernel knows nothing there
-  auto st = tree::stat(core_.local_root.get(), notice.path);
-  if (notice.kind == Kind::name && st && st->st_nlink > 1 && !S_ISDIR(st->st_mode)) {
-    // It has other names, and their count of links changed.
-    if (const NodeId other = core_.nodes.find_local(st->st_dev, st->st_ino)) attributes(other, again);
-  }
-  const auto node = core_.nodes.find(*parent, base_name(notice.path));
-  if (!node) return;
+  const auto node = parent ? core_.nodes.find(*parent, base_name(notice.path)) : std::nullopt;
+  if (!node) return;  // the kernel knows nothing there
   attributes(*node, again);
   if (notice.kind == Kind::name) tell_below(*node, again);
-  if (!again) tell_open(*parent, notice, *node, st ? &*st : nullptr);
+}
+
+// What the notice means for a file that is open, or has other names, and for those: asked of the disk, once.
+void Invalidator::tell_linked(const Notice& notice, Look& look, Batch& batch) {
+  const auto parent = core_.nodes.find(parent_path(notice.path));
+  if (!parent) return;
+  if (notice.kind == Kind::name) {
+    const auto st = look.at(notice.path);
+    if (st && st->st_nlink > 1 && !S_ISDIR(st->st_mode)) {
+      // It has other names, and their count of links changed.
+      if (const NodeId other = core_.nodes.find_local(st->st_dev, st->st_ino)) batch.linked.insert(other);
+    }
+  }
+  if (const auto node = core_.nodes.find(*parent, base_name(notice.path)))
+    tell_open(*parent, notice, *node, look);
+}
+
+// What the kernel has forgotten in great numbers the allocator keeps by itself for ever.
+void Invalidator::give_back_memory() {
+  constexpr std::uint64_t kMany = 65'536;
+  const std::uint64_t dropped = core_.nodes.dropped();
+  if (dropped - dropped_ < kMany) return;
+  dropped_ = dropped;
+  core_.nodes.shrink();
+  malloc_trim(0);
 }
 
 void Invalidator::tell_below(NodeId directory, bool again) {
@@ -187,11 +233,12 @@ void Invalidator::tell_below(NodeId directory, bool again) {
   }
 }
 
-void Invalidator::tell_open(NodeId parent, const Notice& notice, NodeId node, const struct stat* now) {
+void Invalidator::tell_open(NodeId parent, const Notice& notice, NodeId node, Look& look) {
   const bool open = core_.nodes.open_count(node) > 0;
   const bool linked = core_.nodes.has_other_names(node);
   if (!(open || linked) || core_.nodes.is_directory(node)) return;
-  const bool other = now == nullptr || !core_.nodes.is_local(node, now->st_dev, now->st_ino);
+  const auto now = look.at(notice.path);
+  const bool other = !now || !core_.nodes.is_local(node, now->st_dev, now->st_ino);
   Taken taken{.node = node};
   if (notice.kind == Kind::name && other) {
     taken.parent = parent;

@@ -59,7 +59,8 @@ class Invalidator {
     SteadyTime due{};
     std::unordered_set<Notice, NoticeHash> notices = {};
     std::unordered_set<NodeId> listings = {};
-    std::size_t size() const { return notices.size() + listings.size(); }
+    std::unordered_set<NodeId> linked = {};  // other names of what the notices are about
+    std::size_t size() const { return notices.size() + listings.size() + linked.size(); }
   };
   struct Taken {  // a name that the kernel has of a file that goes on without it, or an open file's bytes
     NodeId node = 0, parent = 0;
@@ -72,17 +73,21 @@ class Invalidator {
   std::vector<Batch> due() EXCLUDES(mutex_);
   Batch& later() REQUIRES(mutex_);
   void look_after_trust();
-  void tell(const Batch& batch, bool again);
+  struct Look;  // at the disk, once for all notices of a directory
+  void tell(Batch& batch, bool again);
   void tell_name(const Notice& notice, bool again);
+  void tell_linked(const Notice& notice, Look& look, Batch& batch);
   void tell_below(NodeId directory, bool again);
   void tell_everything();
-  void tell_open(NodeId parent, const Notice& notice, NodeId node, const struct stat* now) EXCLUDES(mutex_);
+  void tell_open(NodeId parent, const Notice& notice, NodeId node, Look& look) EXCLUDES(mutex_);
+  void give_back_memory();
   void attributes(NodeId node, bool again);
   void listing(NodeId directory);
 
   Core& core_;
   const std::function<bool()> watched_;
   SteadyTime trust_due_{};
+  std::uint64_t dropped_ = 0;  // nodes, when memory was last given back
   Mutex mutex_;
   CondVar changed_;
   Batch now_ GUARDED_BY(mutex_);

@@ -143,7 +143,21 @@ void NodeTable::drop_unused(NodeId id) {
     contents_.erase(at->first);
     left_.erase(at->first);
     nodes_.erase(at);
+    dropped_.fetch_add(1, std::memory_order_relaxed);
   }
+}
+
+// The tables themselves grow only.
+void NodeTable::shrink() {
+  const auto shrunk = [](auto& table) {
+    constexpr std::size_t kSparse = 8;
+    if (table.bucket_count() > kSparse * (table.size() + 1)) table.rehash(0);
+  };
+  MutexLock lock(mutex_);
+  shrunk(nodes_);
+  shrunk(names_);
+  shrunk(inodes_);
+  shrunk(contents_);
 }
 
 void NodeTable::forget(NodeId id, std::uint64_t lookups) {

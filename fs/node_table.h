@@ -58,6 +58,8 @@ class NodeTable {
   std::uint64_t shown_inode(NodeId id) const EXCLUDES(mutex_);  // 0: unknown
   Branch branch(NodeId id) const EXCLUDES(mutex_);
   std::size_t size() const EXCLUDES(mutex_);
+  std::uint64_t dropped() const noexcept { return dropped_.load(std::memory_order_relaxed); }  // nodes so far
+  void shrink() EXCLUDES(mutex_);  // to what it has now
   std::uint64_t renames() const noexcept { return renames_.load(std::memory_order_acquire); }
 
   // link, unlink and rename, after the disk did them. A name that the table doesn't know is no error.
@@ -168,6 +170,7 @@ class NodeTable {
   bool build_path(NodeId id, std::string& path) const REQUIRES(mutex_);
 
   std::atomic<std::uint64_t> renames_{0};  // rename() and exchange() so far
+  std::atomic<std::uint64_t> dropped_{0};
   mutable Mutex mutex_;
   std::unordered_map<NodeId, Node> nodes_ GUARDED_BY(mutex_);
   std::unordered_map<NameKey, Named, NameHash, NameEqual> names_ GUARDED_BY(mutex_);
