@@ -135,6 +135,10 @@ Status Daemon::Parts::open_tier(const Credentials& credentials, bool new_vault) 
                                                    .on_queue =
                                                        [this] {
                                                          if (!stopping) activity.tell();
+                                                       },
+                                                   .on_shown =
+                                                       [this](const std::string& path) {
+                                                         if (!stopping) kernel_cache.forgotten(path);
                                                        }}));
   branches.catalogue = catalogue.get();
   if (driver) {

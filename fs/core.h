@@ -77,9 +77,10 @@ struct Found {
   Branch branch = Branch::none;
   struct stat st {};
   std::uint64_t shown_inode = 0;  // where it is known
-  std::optional<tier::Node> row;  // where it was asked for: always on the vault branch
+  std::optional<tier::Node> row;  // where it was asked for: on the vault branch always, but from a listing
   bool remembered = false;        // the share did not say so now
 };
+struct stat stat_of(const tier::Shown& shown);
 
 class Core {
  public:

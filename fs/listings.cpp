@@ -43,11 +43,24 @@ Items Listings::find(NodeId directory) {
   return at->second;
 }
 
-void Listings::keep(NodeId directory, Items items) {
+void Listings::drop(NodeId directory) {
   MutexLock lock(mutex_);
-  std::erase_if(kept_, [&](const auto& k) { return k.first == directory; });
+  std::erase_if(kept_, [&](const auto& k) {
+    if (k.first != directory) return false;
+    items_ -= k.second->items.size();
+    return true;
+  });
+}
+
+void Listings::keep(NodeId directory, Items items) {
+  drop(directory);
+  MutexLock lock(mutex_);
+  items_ += items->items.size();
   kept_.emplace_front(directory, std::move(items));
-  if (kept_.size() > kKept) kept_.pop_back();
+  while (kept_.size() > kKept || (items_ > kKeptItems && kept_.size() > 1)) {
+    items_ -= kept_.back().second->items.size();
+    kept_.pop_back();
+  }
 }
 
 }  // namespace mediafs::fs

@@ -20,21 +20,23 @@ Result<std::vector<DirItem>> read_items(Core& core, NodeId node, const May& may)
   std::vector<DirItem> items;
   for (std::string_view name : ControlFiles::kNames) {
     MEDIAFS_ASSIGN(const struct stat st, core.control.stat(join_path(*path, name)));
-    items.push_back(DirItem{std::string(name), S_IFREG, st.st_ino, Branch::control, 0});
+    items.push_back(DirItem{std::string(name), S_IFREG, st.st_ino, Branch::control});
   }
   return items;
 }
 
 Result<Items> make_items(Core& core, NodeId node, const May& may) {
   core.nodes.listing(node);  // before the look: what changes during it is told then
+  Listing listing{{}, core.b.catalogue->moment()};
   MEDIAFS_ASSIGN(auto all, read_items(core, node, may));
-  all.push_back(DirItem{".", S_IFDIR, core.nodes.shown_inode(node), Branch::none, 0});
-  all.push_back(DirItem{"..", S_IFDIR, 0, Branch::none, 0});
+  all.push_back(DirItem{".", S_IFDIR, core.nodes.shown_inode(node), Branch::none});
+  all.push_back(DirItem{"..", S_IFDIR, 0, Branch::none});
   for (DirItem& item : all) {
     if (item.inode == 0) item.inode = kRootNode;  // an entry with number 0 would not be shown
   }
   put_in_places(all);
-  return std::make_shared<const std::vector<DirItem>>(std::move(all));
+  listing.items = std::move(all);
+  return std::make_shared<const Listing>(std::move(listing));
 }
 
 // The listing that a handle, or the kernel by itself, goes on with: made anew whenever it is read from its start.
@@ -56,27 +58,11 @@ Result<Items> items_of(Core& core, NodeId node, DirHandle* handle, off_t offset,
   return items;
 }
 
-struct stat stat_of(const DirItem& item) {
+struct stat bare(const DirItem& item) {
   struct stat st {};
   st.st_mode = item.type;
   st.st_ino = item.inode;
   return st;
-}
-
-// Attributes for readdirplus, of what answers without waiting. Unset: the kernel asks when it needs them.
-std::optional<Found> known_attributes(Core& core, int local_dir, const std::string& path,
-                                      const DirItem& item) {
-  Found found;
-  found.branch = item.branch;
-  found.shown_inode = item.inode;
-  if (item.branch == Branch::local && local_dir >= 0) {
-    if (fstatat(local_dir, item.name.c_str(), &found.st, AT_SYMLINK_NOFOLLOW) != 0) return std::nullopt;
-    return found;
-  }
-  if (item.branch != Branch::vault) return std::nullopt;
-  auto vault = core.resolve_vault(path);
-  if (!vault) return std::nullopt;
-  return std::move(*vault);
 }
 
 struct Page {
@@ -85,30 +71,71 @@ struct Page {
   Items items;
 };
 
+// Attributes for readdirplus, of what answers without waiting.
+class Plus {
+ public:
+  Plus(Core& core, const Page& page) : core_(core), dir_(core.nodes.path(page.node)) {
+    // What was answered before this request came is in the listing; of what is answered during it the kernel itself
+    // knows that it is newer.
+    rows_are_new_ = core.b.catalogue->moment() == page.items->moment;
+    if (!dir_) return;
+    if (auto opened = tree::open_directory(core.local_root.get(), *dir_)) local_ = std::move(*opened);
+  }
+
+  // Unset: the kernel asks when it needs them.
+  std::optional<Found> attributes(const DirItem& item) const {
+    if (!dir_) return std::nullopt;
+    Found found;
+    found.branch = Branch::local;
+    found.shown_inode = item.inode;
+    if (item.branch != Branch::local && item.branch != Branch::vault) return std::nullopt;
+    // What the vault alone had may be here by now.
+    if (local_ && fstatat(local_.get(), item.name.c_str(), &found.st, AT_SYMLINK_NOFOLLOW) == 0) return found;
+    if (item.branch == Branch::local) return std::nullopt;
+    if (!rows_are_new_) return looked_up(item);
+    found.branch = Branch::vault;
+    found.st = stat_of(item.shown);
+    return found;
+  }
+
+  std::string path(const DirItem& item) const { return join_path(*dir_, item.name); }
+
+ private:
+  std::optional<Found> looked_up(const DirItem& item) const {
+    auto vault = core_.resolve_vault(path(item));
+    if (!vault) return std::nullopt;
+    return std::move(*vault);
+  }
+
+  Core& core_;
+  const std::optional<std::string> dir_;
+  bool rows_are_new_ = false;
+  Fd local_;
+};
+
 void send_plain(DirReply& reply, const Page& page) {
-  for (std::size_t i = index_behind(*page.items, page.offset); i < page.items->size(); ++i) {
-    const DirItem& item = (*page.items)[i];
-    if (!reply.add(item.name.c_str(), stat_of(item), item.place)) break;
+  const std::vector<DirItem>& items = page.items->items;
+  for (std::size_t i = index_behind(items, page.offset); i < items.size(); ++i) {
+    if (!reply.add(items[i].name.c_str(), bare(items[i]), items[i].place)) break;
   }
   reply.send();
 }
 
 void send_plus(Core& core, DirReply& reply, const Page& page) {
-  const auto dir = core.nodes.path(page.node);
-  Fd local;
-  if (dir) {
-    if (auto opened = tree::open_directory(core.local_root.get(), *dir)) local = std::move(*opened);
+  const std::vector<DirItem>& items = page.items->items;
+  std::size_t i = index_behind(items, page.offset);
+  if (i == items.size()) {  // the end: the kernel asks for it each time
+    reply.send();
+    return;
   }
+  const Plus plus(core, page);
   std::vector<NodeId> remembered;
-  for (std::size_t i = index_behind(*page.items, page.offset); i < page.items->size(); ++i) {
-    const DirItem& item = (*page.items)[i];
+  for (; i < items.size(); ++i) {
+    const DirItem& item = items[i];
     fuse_entry_param e{};
-    e.attr = stat_of(item);
-    if (dir && item.branch != Branch::none) {
-      const std::string path = join_path(*dir, item.name);
-      if (auto found = known_attributes(core, local.get(), path, item)) {
-        if (auto made = core.entry(page.node, item.name, path, std::move(*found))) e = *made;
-      }
+    e.attr = bare(item);
+    if (auto found = plus.attributes(item)) {
+      if (auto made = core.entry(page.node, item.name, plus.path(item), std::move(*found))) e = *made;
     }
     if (!reply.add_plus(item.name.c_str(), e, item.place)) {
       if (e.ino != 0) core.nodes.forget(e.ino, 1);
@@ -144,6 +171,8 @@ void op_readdir(Core& core, DirReply reply, NodeId node, off_t offset, std::uint
   core.serve(std::move(reply), std::move(body), [&core, plus, handle](DirReply& r, const Page& page) {
     // What is listed of .mediafs and of what nobody watches is not kept for long.
     if (!handle && page.offset == 0 && !core.trusted && core.short_listing) core.short_listing(page.node);
+    const auto& items = page.items->items;
+    if (!handle && index_behind(items, page.offset) == items.size()) core.listings.drop(page.node);
     if (plus) {
       send_plus(core, r, page);
     } else {

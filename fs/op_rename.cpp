@@ -157,8 +157,13 @@ Status tell_catalogue(Core& core, const Move& m, const std::optional<tier::Repla
   // Links and devices are not catalogued, nor is what the share has; but they may replace what is.
   if (!m.row_from && !st) return m.row_to ? core.b.catalogue->remove(m.to, to_visible) : Status{};
   if (!m.row_from && !m.row_to && !to_visible) return {};
-  const tier::Catalogue::RenameRequest request{m.from, m.to, st, from_visible, to_visible, replacing};
-  MEDIAFS_TRY(m.local_from ? core.b.catalogue->rename_later(request) : core.b.catalogue->rename(request));
+  // A file of the vault's alone that takes a free name in its directory: nothing can refuse it.
+  const bool certain = m.row_from && !m.directory && !m.share_from && !m.anything_at_to() && from_visible &&
+                       to_visible && parent_path(m.from) == parent_path(m.to);
+  const tier::Catalogue::RenameRequest request{m.from,     m.to,      st,     from_visible,
+                                               to_visible, replacing, certain};
+  MEDIAFS_TRY(m.local_from || certain ? core.b.catalogue->rename_later(request)
+                                      : core.b.catalogue->rename(request));
   const bool arrived = m.directory && to_visible && (!from_visible || !m.row_from);
   return arrived && st ? adopt_below(core, m.to) : Status{};
 }

@@ -17,7 +17,9 @@ bool absent(const Error& e) {
   return e.code == ErrorCode::not_found || e.code == ErrorCode::not_directory;
 }
 
-struct stat stat_of(const tier::Node& row) {
+}  // namespace
+
+struct stat stat_of(const tier::Shown& row) {
   struct stat st {};
   st.st_ino = row.inode;
   st.st_uid = row.uid;
@@ -28,12 +30,9 @@ struct stat stat_of(const tier::Node& row) {
     st.st_nlink = 2;
     st.st_size = 4096;
   } else {
-    // Bytes newer than the vault's were lost with the SSD's copy: what the vault has is what there is.
-    const bool newest = row.vault && row.vault->generation == row.generation;
-    const std::uint64_t size = row.vault && !newest ? row.vault->size_bytes : row.size_bytes;
     st.st_mode = S_IFREG | (row.mode & 07777);
     st.st_nlink = 1;
-    st.st_size = static_cast<off_t>(size);
+    st.st_size = static_cast<off_t>(row.size_bytes);
   }
   st.st_blocks = (st.st_size + 511) / 512;
   st.st_mtim = st.st_ctim = timespec_of(row.mtime_ns);
@@ -41,13 +40,11 @@ struct stat stat_of(const tier::Node& row) {
   return st;
 }
 
-}  // namespace
-
 Result<Found> Core::resolve_vault(const std::string& path) {
   MEDIAFS_ASSIGN(auto row, b.catalogue->find(path));
   const bool there = row && (row->kind == tier::NodeKind::directory || row->vault);
   if (!there) return make_error(ErrorCode::not_found, printable(path));
-  const struct stat st = stat_of(*row);
+  const struct stat st = stat_of(tier::shown_of(*row));
   return Found{Branch::vault, st, 0, std::move(row)};
 }
 
@@ -127,7 +124,7 @@ Result<std::vector<DirItem>> Core::list(const std::string& path, const May& may)
     for (tree::Item& item : found) {
       if (path.empty() && item.name == tier::kStateName) continue;
       if (!names.insert(item.name).second) continue;
-      items.push_back(DirItem{std::move(item.name), item.type, item.inode, branch, 0});
+      items.push_back(DirItem{std::move(item.name), item.type, item.inode, branch});
     }
   };
   bool there = false;
@@ -147,7 +144,7 @@ Result<std::vector<DirItem>> Core::list(const std::string& path, const May& may)
   }
   MEDIAFS_ASSIGN(auto rows, b.catalogue->list(path));
   std::unordered_map<std::string_view, std::uint64_t> inodes;
-  for (const tier::DirEntry& row : rows) inodes.emplace(row.name, row.inode);
+  for (const tier::DirEntry& row : rows) inodes.emplace(row.name, row.shown.inode);
   const auto node = nodes.find(path);
   for (DirItem& item : items) {
     if (auto known = inodes.find(item.name); known != inodes.end()) {
@@ -161,11 +158,11 @@ Result<std::vector<DirItem>> Core::list(const std::string& path, const May& may)
       if (auto number = b.catalogue->new_inode(local_device, item.inode)) item.inode = *number;
     }
   }
-  for (const tier::DirEntry& row : rows) {
+  for (tier::DirEntry& row : rows) {
     if (!row.has_vault || !names.insert(row.name).second) continue;
     there = true;
-    const mode_t type = row.kind == tier::NodeKind::directory ? S_IFDIR : S_IFREG;
-    items.push_back(DirItem{row.name, type, row.inode, Branch::vault, 0});
+    const mode_t type = row.shown.kind == tier::NodeKind::directory ? S_IFDIR : S_IFREG;
+    items.push_back(DirItem{std::move(row.name), type, row.shown.inode, Branch::vault, 0, row.shown});
   }
   if (!there && !resolve_vault(path)) return make_error(ErrorCode::not_found, printable(path));
   return items;
@@ -239,7 +236,9 @@ Result<fuse_entry_param> Core::entry(NodeId parent, const std::string& name, con
     seen.device = found.st.st_dev;
     seen.inode = found.st.st_ino;
   }
-  seen.shown_inode = shown_inode(nodes.find(parent, name).value_or(0), path, found);
+  seen.shown_inode = found.shown_inode;
+  if (seen.shown_inode == 0)
+    seen.shown_inode = shown_inode(nodes.find(parent, name).value_or(0), path, found);
   fuse_entry_param e{};
   e.ino = nodes.remember(parent, name, seen);
   e.attr = found.st;
@@ -270,9 +269,7 @@ double Core::attribute_timeout(const Found& found) const {
     const bool young = std::max(found.st.st_mtim.tv_sec, found.st.st_ctim.tv_sec) > now_s - kYoung_s;
     if (young || found.st.st_nlink > 1) return kShortTimeout_s;
   }
-  // What the vault's listing showed gets its attributes when it is first read.
-  const bool proven = !found.row || (found.row->vault && found.row->vault->checksum);
-  return proven ? entry_timeout(found.branch) : kShortTimeout_s;
+  return entry_timeout(found.branch);
 }
 
 Result<struct stat> Core::attributes_of(NodeId node, FileHandle& handle, const May& may) {

@@ -73,8 +73,10 @@ Status open_world(World& w, const Settings& s) {
   config.share.timeout = std::chrono::milliseconds(s.share_timeout_ms);
   MEDIAFS_TRY(mkdirs_at(AT_FDCWD, config.local.state, 0700));
   MEDIAFS_ASSIGN(w.b.local_root, open_at(AT_FDCWD, s.local, O_PATH | O_DIRECTORY));
-  MEDIAFS_ASSIGN(w.catalogue, tier::Catalogue::open({.path = config.local.state + "/catalogue.db",
-                                                     .has_vault = !s.vault.empty()}));
+  MEDIAFS_ASSIGN(w.catalogue, tier::Catalogue::open(
+                                  {.path = config.local.state + "/catalogue.db",
+                                   .has_vault = !s.vault.empty(),
+                                   .on_shown = [&w](const std::string& path) { w.cache.forgotten(path); }}));
   w.b.catalogue = w.catalogue.get();
   w.b.claims = &w.claims;
   w.space = std::make_unique<tier::Space>(config.local, [] {});
@@ -164,6 +166,7 @@ Result<std::string> obey(World& w, const std::string& command, const std::string
   if (command == "evict") done = evict(w, path);
   if (command == "fetch") done = w.mover->fetch(path, {}, {});
   if (command == "vault-jobs") done = run_vault_jobs(w);
+  if (command == "import") done = w.reconcile->import_vault({});
   if (command == "invalidate") w.mount->noticed(fs::Mount::Noticed::name, path);
   if (command == "trusted") return std::string(w.cache.watched() ? "yes" : "no");
   if (!done) return std::move(done).error();

@@ -2,7 +2,11 @@
 
 #include <doctest/doctest.h>
 
+#include <memory>
+#include <string>
 #include <vector>
+
+#include "fs/listings.h"
 
 using namespace mediafs::fs;
 
@@ -189,4 +193,40 @@ TEST_CASE("content counts as the same while size and mtime are") {
   CHECK(t.same_content(a, 100, 5));
   CHECK_FALSE(t.same_content(a, 100, 6));
   CHECK_FALSE(t.same_content(a, 101, 6));
+}
+
+TEST_CASE("nodes: many that were forgotten leave room behind, and none of the others goes") {
+  NodeTable table;
+  const Seen seen{.branch = Branch::vault, .type = S_IFREG, .shown_inode = 7};
+  const NodeId kept = table.remember(kRootNode, "kept", seen);
+  std::vector<NodeId> many;
+  for (int i = 0; i < 20'000; ++i) many.push_back(table.remember(kRootNode, std::to_string(i), seen));
+  for (const NodeId id : many) table.forget(id, 1);
+  CHECK(table.dropped() == many.size());
+  table.shrink();
+  CHECK(table.size() == 2);
+  CHECK(table.find("kept") == kept);
+  CHECK(table.children(kRootNode) == std::vector<NodeId>{kept});
+  CHECK_FALSE(table.find("17"));
+}
+
+TEST_CASE("listings: those used last are kept, as far as there is room, and none that was read to its end") {
+  Listings listings;
+  const auto of = [](std::size_t count) {
+    return std::make_shared<const Listing>(Listing{std::vector<DirItem>(count), 0});
+  };
+  for (NodeId id = 2; id < 102; ++id) listings.keep(id, of(1));
+  CHECK_FALSE(listings.find(2));
+  CHECK(listings.find(101));
+  listings.drop(101);
+  CHECK_FALSE(listings.find(101));
+  listings.keep(200, of(40'000));
+  CHECK(listings.find(100));
+  listings.keep(201, of(40'000));
+  CHECK_FALSE(listings.find(200));
+  listings.keep(202, of(1'000'000));
+  CHECK(listings.find(202));
+  CHECK_FALSE(listings.find(201));
+  listings.keep(203, of(10));
+  CHECK_FALSE(listings.find(202));
 }

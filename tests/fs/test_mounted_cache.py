@@ -305,6 +305,79 @@ class Through(Case):
         self.assertTrue(soon(lambda: names(self.on).count("film") == 1))  # it was made underneath
 
 
+class VaultOnly(unittest.TestCase):
+    """Files that a vault's listing showed, of several requests' worth of names."""
+    COUNT = 400
+
+    def setUp(self):
+        self.m = Mounted()
+        self.addCleanup(self.m.close)
+        os.mkdir(self.m.vault + "/films")
+        for i in range(self.COUNT):
+            write(self.m.vault + "/films/%0100d" % i, b"x" * i)
+            os.utime(self.m.vault + "/films/%0100d" % i, (OLD, OLD))
+        self.m.start()
+        self.m.tell("import")
+        self.assertTrue(soon(lambda: self.m.tell("trusted") == "yes"))
+        time.sleep(1.2)  # as above
+        self.on = self.m.on("films")
+
+    def frozen(self, action):
+        global M
+        ours, M = M, self.m
+        try:
+            return without_the_daemon(action)
+        finally:
+            M = ours
+
+    def test_a_listing_brings_the_attributes(self):
+        def again():
+            os.stat(self.m.mount)
+            names(self.on)
+            return self.frozen(lambda: walk(self.on)) == [[("%0100d" % i, i) for i in range(self.COUNT)]]
+        self.assertTrue(soon(again))
+        self.m.stop()
+
+    def test_changed_while_it_is_listed(self):
+        """What a listing that is under way says of a file is not older than what was done to it."""
+        with os.scandir(self.on) as entries:
+            next(entries)
+            for i in range(self.COUNT):
+                os.chmod(self.on + "/%0100d" % i, 0o600)
+            with open(self.on + "/%0100d" % 399, "wb") as f:
+                f.write(b"new")
+            list(entries)
+        for i in range(self.COUNT):
+            self.assertEqual(os.stat(self.on + "/%0100d" % i).st_mode & 0o777, 0o600, i)
+        self.assertEqual(os.stat(self.on + "/%0100d" % 399).st_size, 3)
+        self.m.stop()
+
+    def test_renamed_and_removed(self):
+        """Of what the vault alone has: the next listing and look-up see what was answered."""
+        for i in range(0, 60, 2):
+            old, new = self.on + "/%0100d" % i, self.on + "/new%d" % i
+            os.rename(old, new)
+            self.assertFalse(os.path.exists(old))
+            self.assertEqual(os.stat(new).st_size, i)
+            os.unlink(self.on + "/%0100d" % (i + 1))
+        self.assertEqual(len(names(self.on)), self.COUNT - 30)
+        self.assertEqual(self.m.tell("find films/new8").split()[1], "size=8")
+        self.m.tell("vault-jobs")
+        self.assertEqual(len(os.listdir(self.m.vault + "/films")), self.COUNT - 30)
+        self.assertEqual(read(self.on + "/new8"), b"x" * 8)
+        self.m.stop()
+
+    def test_its_own_attributes_are_seen_when_it_was_read(self):
+        """The first fetch asks for what a listing does not say."""
+        path = self.on + "/%0100d" % 7
+        os.stat(path)
+        os.utime(self.m.vault + "/films/%0100d" % 7, (OLD + 5, OLD + 5))
+        os.chmod(self.m.vault + "/films/%0100d" % 7, 0o640)
+        self.m.tell("fetch films/%0100d" % 7)
+        self.assertTrue(soon(lambda: os.stat(path).st_mtime == OLD + 5))
+        self.m.stop()
+
+
 class NotWatched(unittest.TestCase):
     def test_changes_are_seen_after_a_second(self):
         m = Mounted(watch=0)

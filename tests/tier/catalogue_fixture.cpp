@@ -53,6 +53,7 @@ void CatalogueFixture::reopen(bool has_vault) {
   options.path = db_path();
   options.has_vault = has_vault;
   options.clock = &clock;
+  options.on_shown = [this](const std::string& path) { told_shown.push_back(path); };
   options.on_job = [this](std::string_view stage) { told_jobs.emplace_back(stage); };
   options.on_change = [this](std::int64_t version) { told_versions.push_back(version); };
   auto opened = Catalogue::open(std::move(options));

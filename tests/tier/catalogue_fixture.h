@@ -70,6 +70,7 @@ class CatalogueFixture {
 
   ManualClock clock;
   std::vector<std::string> told_jobs;
+  std::vector<std::string> told_shown;
   std::vector<std::int64_t> told_versions;
 
  private:

@@ -46,7 +46,11 @@ class Model {
     const auto entries = cat_.list(dir_);
     if (!entries) return entries.err().message();
     std::set<std::string> have;
-    for (const DirEntry& entry : *entries) have.insert(entry.name);
+    for (const DirEntry& entry : *entries) {
+      have.insert(entry.name);
+      const auto row = cat_.find(dir_ + "/" + entry.name);
+      if (!row || !*row || !(shown_of(**row) == entry.shown)) return "shown: " + entry.name;
+    }
     return have == want ? "" : "list " + dir_;
   }
 

@@ -120,6 +120,9 @@ TEST_CASE_FIXTURE(CatalogueFixture, "later: what has nothing to do with it is re
   synced("a", 11, 1);
   synced("D/c", 12, 2);
   synced("x", 13, 3);
+  adopted("D", directory_stat(30));
+  const Node v = synced("v", 14, 4);
+  REQUIRE(cat().drop_local(v.id, v.generation, v.local->fingerprint));
   {
     const Blocked nothing_is_committed(db_path());
     mv("a", "b");
@@ -131,8 +134,16 @@ TEST_CASE_FIXTURE(CatalogueFixture, "later: what has nothing to do with it is re
     CHECK_FALSE(node("a"));  // known without the database
     CHECK_FALSE(node("x"));
     CHECK(*cat().new_inode(7, 99) == 99);
+    REQUIRE(cat().remove_later("D/c", true));
+    CHECK(node("D"));  // what goes on in it leaves its row alone
+    const auto moment = cat().moment();
+    REQUIRE(cat().rename_later({"v", "D/w", {}, true, true, {}, true}));  // the vault alone has it
+    CHECK_FALSE(node("v"));
+    CHECK(cat().moment() > moment);
   }
   CHECK(node("b"));
+  CHECK(node("D/w")->id == v.id);
+  CHECK(has_job("relocate", "D/w"));
   CHECK(cat().list("")->size() == 2);
 }
 

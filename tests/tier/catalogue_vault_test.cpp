@@ -212,7 +212,7 @@ TEST_CASE_FIXTURE(CatalogueFixture, "a listing: new files, their directories, an
   CHECK(listed[0].name == "b.mkv");
   CHECK(listed[0].has_vault);
   CHECK_FALSE(listed[0].has_local);
-  CHECK(listed[1].kind == NodeKind::directory);
+  CHECK(listed[1].shown.kind == NodeKind::directory);
   CHECK(cat().list("nowhere")->empty());
 }
 
@@ -222,7 +222,11 @@ TEST_CASE_FIXTURE(CatalogueFixture, "the first HEAD of a listed file") {
   VaultCopy copy = *n.vault;
   copy.checksum = sums_of(3, 10).xxh128;
   copy.mtime_ns = 55;
+  const auto moment = cat().moment();
   CHECK(cat().refine_vault(n.id, copy, 0600, 5, 6));
+  CHECK(cat().moment() > moment);
+  CHECK(cat().sync());  // the writer has told before it goes on
+  CHECK(told_shown == Lines{"a"});
   n = *node("a");
   CHECK(n.in_vault());
   CHECK(n.mtime_ns == 55);

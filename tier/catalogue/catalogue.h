@@ -93,10 +93,22 @@ struct Node {
   bool dirty() const { return kind == NodeKind::file && !(vault && vault->generation == generation); }
 };
 
+struct Shown {  // what stat says of a row that has no local copy
+  NodeKind kind = NodeKind::file;
+  std::uint32_t mode = 0;
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::uint64_t size_bytes = 0;
+  WallNs mtime_ns = 0;
+  WallNs last_open_ns = 0;
+  std::uint64_t inode = 0;
+  bool operator==(const Shown&) const = default;
+};
+Shown shown_of(const Node& node);
+
 struct DirEntry {
   std::string name;
-  NodeKind kind = NodeKind::file;
-  std::uint64_t inode = 0;
+  Shown shown;
   bool has_local = false;
   bool has_vault = false;
 };
@@ -178,6 +190,8 @@ class Catalogue {
     std::function<void(std::string_view stage)> on_job = {};   // after commit, from the writer's thread
     std::function<void(std::int64_t version)> on_change = {};  // likewise, when the data version grew
     std::function<void()> on_queue = {};  // likewise, when jobs came, ended or were paused
+    // Likewise: `Shown` of a file became another one, and not by what the mount did: its object was read, say.
+    std::function<void(const std::string& path)> on_shown = {};
   };
   static Result<std::unique_ptr<Catalogue>> open(Options options);
   ~Catalogue();
@@ -189,6 +203,8 @@ class Catalogue {
   Result<std::optional<Node>> find(std::int64_t id);
   Result<std::optional<Node>> find_inode(std::uint64_t device, std::uint64_t inode);  // by local fingerprint
   Result<std::vector<DirEntry>> list(std::string_view dir);  // empty if dir is unknown
+  // Grows before a change is answered: what was read after the same moment is as new as all that was answered since.
+  std::uint64_t moment() const;
   // Files below `dir` in path order, in pages: paths > `after`. For reconcile, verify, status.
   Result<std::vector<Node>> walk(std::string_view dir, std::string_view after, std::size_t limit);
   Result<bool> is_tombstoned(std::string_view key);
@@ -235,11 +251,13 @@ class Catalogue {
     std::optional<struct stat> st;
     bool from_visible = true, to_visible = true;
     std::optional<Replacing> replacing = {};
+    bool cannot_fail = false;  // see rename_later(); not kept in the journal
   };
   Status rename(const RenameRequest& request);
   // The same, of what the disk has done already, so that nobody asks for its outcome: one write(2) into the journal, the
   // transaction a few ms later. What would fail there is logged. A directory, and what the journal has no room for, is
-  // renamed at once.
+  // renamed at once; so is what no local file stands for, unless it cannot fail: the row at `from` is a file's, none is
+  // at `to` in the same directory, both are visible, and the caller's claims keep it so.
   Status rename_later(const RenameRequest& request);
   // Two catalogued paths have taken each other's names, with everything below: two renames. The stats are those of the
   // local files that stand at the names now.

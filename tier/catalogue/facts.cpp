@@ -86,6 +86,7 @@ Status follow_vault(Tx& tx, const Node& node, const VaultCopy& copy, bool visibl
   next.sha1_hex.clear();
   MEDIAFS_TRY(set_content(tx, next));
   MEDIAFS_TRY(put_vault(tx, node.id, copy, next.generation));
+  tx.shown.push_back(node.path);
   return visible ? add_change(tx, ChangeKind::changed, node.path) : Status{};
 }
 

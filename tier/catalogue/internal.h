@@ -65,6 +65,7 @@ struct Tx {
   std::set<std::string> stages = {};                // to be told to on_job
   bool queue_moved = false;                         // to be told to on_queue
   std::int64_t version = 0;                         // the newest that this transaction made; 0: none
+  std::vector<std::string> shown = {};              // to be told to on_shown
   const std::vector<std::string>* hooks = nullptr;  // the event of each configured hook
   Names* names = nullptr;                           // told of every row's before it is committed
 };

@@ -180,12 +180,12 @@ bool Later::has_above(std::string_view path) const {
   return false;
 }
 
-// A record may make the directories that lead to its new name: so what is above one is touched, but for the root.
 Later::Touch Later::look(std::string_view path) const {
   if (empty() || path.empty()) return Touch::none;
   MutexLock lock(mutex_);
   const auto at = names_.find(path);
-  if (has_above(path) || has_below(path)) return Touch::some;
+  if (has_above(path)) return Touch::some;
+  if (has_below(path)) return at == names_.end() ? Touch::within : Touch::some;
   if (at == names_.end()) return Touch::none;
   return at->second.gone ? Touch::gone : Touch::some;
 }

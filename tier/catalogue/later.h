@@ -48,9 +48,10 @@ class Later {
   Result<bool> append(const Catalogue::RenameRequest& request) EXCLUDES(mutex_);
   bool empty() const noexcept { return count_.load(std::memory_order_acquire) == 0; }
   enum class Touch : std::uint8_t {
-    none,  // the database's row is the newest
-    gone,  // the newest record took this very name away
-    some,  // a record that is pending has to do with it
+    none,    // the database's row is the newest
+    gone,    // the newest record took this very name away
+    within,  // records are about what is below it: they may make its row, and leave alone one that is there
+    some,    // a record that is pending has to do with it
   };
   Touch look(std::string_view path) const EXCLUDES(mutex_);  // one name's row
   bool lists(std::string_view dir) const EXCLUDES(mutex_);   // a directory and what is in it

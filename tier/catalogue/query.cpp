@@ -151,7 +151,14 @@ Result<std::optional<Node>> Catalogue::find(std::string_view path) {
   const Later::Touch touch = impl_->pending(path);
   const bool unknown = touch == Later::Touch::none && impl_->writer && !impl_->names.may_have(path);
   if (unknown || touch == Later::Touch::gone) return std::optional<Node>{};
-  MEDIAFS_ASSIGN(auto lease, touch == Later::Touch::none ? impl_->readers.now() : impl_->readers.at_once());
+  if (touch == Later::Touch::none || touch == Later::Touch::within) {
+    MEDIAFS_ASSIGN(auto lease, impl_->readers.now());
+    MEDIAFS_ASSIGN(auto node, rows::load(lease.db(), path));
+    // A directory's row is the same before and after what becomes of the files in it.
+    const bool settled = touch == Later::Touch::none || (node && node->kind == NodeKind::directory);
+    if (settled) return node;
+  }
+  MEDIAFS_ASSIGN(auto lease, impl_->readers.at_once());
   return rows::load(lease.db(), path);
 }
 
@@ -166,6 +173,23 @@ Result<std::optional<Node>> Catalogue::find_inode(std::uint64_t device, std::uin
   return rows::load(lease.db(), ids.empty() ? 0 : ids.front());
 }
 
+// Bytes newer than the vault's were lost with the SSD's copy: what the vault has is what there is.
+Shown shown_of(const Node& node) {
+  const bool older = node.vault && node.vault->generation != node.generation;
+  return {.kind = node.kind,
+          .mode = node.mode,
+          .uid = node.uid,
+          .gid = node.gid,
+          .size_bytes = older ? node.vault->size_bytes : node.size_bytes,
+          .mtime_ns = node.mtime_ns,
+          .last_open_ns = node.last_open_ns,
+          .inode = node.inode};
+}
+
+std::uint64_t Catalogue::moment() const {
+  return impl_->writer ? impl_->writer->moment() : 0;
+}
+
 Result<std::vector<DirEntry>> Catalogue::list(std::string_view dir) {
   MEDIAFS_TRY(check_path(dir));
   std::vector<DirEntry> entries;
@@ -175,20 +199,27 @@ Result<std::vector<DirEntry>> Catalogue::list(std::string_view dir) {
   if (id == 0) return entries;
   MEDIAFS_ASSIGN(auto query,
                  lease.db().prepare(
-                     "SELECT n.name, n.kind, n.inode, EXISTS (SELECT 1 FROM copy WHERE node = n.id AND "
-                     "branch = 1), EXISTS (SELECT 1 FROM copy WHERE node = n.id AND branch = 2) FROM node n "
-                     "WHERE n.parent = ? ORDER BY n.name"));
+                     "SELECT n.name, n.kind, n.mode, n.uid, n.gid, CASE WHEN v.generation <> n.generation "
+                     "THEN v.size ELSE n.size END, n.mtime, n.last_open, n.inode, EXISTS (SELECT 1 FROM copy "
+                     "WHERE node = n.id AND branch = 1), v.node IS NOT NULL FROM node n LEFT JOIN copy v ON "
+                     "v.node = n.id AND v.branch = 2 WHERE n.parent = ? ORDER BY n.name"));
   query.bind(1, id);
   for (;;) {
     MEDIAFS_ASSIGN(const bool row, query.step());
     if (!row) return entries;
     DirEntry entry{.name = query.text(0),
-                   .kind = static_cast<NodeKind>(query.integer(1)),
-                   .inode = static_cast<std::uint64_t>(query.integer(2)),
-                   .has_local = query.integer(3) != 0,
-                   .has_vault = query.integer(4) != 0};
+                   .shown = {.kind = static_cast<NodeKind>(query.integer(1)),
+                             .mode = static_cast<std::uint32_t>(query.integer(2)),
+                             .uid = static_cast<std::uint32_t>(query.integer(3)),
+                             .gid = static_cast<std::uint32_t>(query.integer(4)),
+                             .size_bytes = static_cast<std::uint64_t>(query.integer(5)),
+                             .mtime_ns = query.integer(6),
+                             .last_open_ns = query.integer(7),
+                             .inode = static_cast<std::uint64_t>(query.integer(8))},
+                   .has_local = query.integer(9) != 0,
+                   .has_vault = query.integer(10) != 0};
     // Objects have no directories: one that is not on the disk is there for the vault's sake.
-    if (entry.kind == NodeKind::directory) entry.has_vault = !entry.has_local;
+    if (entry.shown.kind == NodeKind::directory) entry.has_vault = !entry.has_local;
     entries.push_back(std::move(entry));
   }
 }

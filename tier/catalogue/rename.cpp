@@ -254,7 +254,8 @@ Status Catalogue::rename(const RenameRequest& request) {
 Status Catalogue::rename_later(const RenameRequest& request) {
   MEDIAFS_TRY(rows::check_rename(request));
   if (request.from == request.to) return {};
-  const bool plain = request.st && S_ISREG(request.st->st_mode) && !request.replacing && impl_->writer;
+  const bool certain = request.st ? S_ISREG(request.st->st_mode) : request.cannot_fail;
+  const bool plain = certain && !request.replacing && impl_->writer;
   return plain && impl_->writer->later(request) ? Status{} : rename(request);
 }
 

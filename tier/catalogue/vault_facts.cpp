@@ -134,6 +134,7 @@ Status take_refined(Tx& tx, Node node, VaultCopy copy, std::uint32_t mode, std::
     MEDIAFS_TRY(put_vault(tx, node.id, copy, had.generation));
     MEDIAFS_TRY(set_content(tx, node));
   }
+  tx.shown.push_back(node.path);
   MEDIAFS_ASSIGN(auto update, tx.db.prepare("UPDATE node SET mode = ?2, uid = ?3, gid = ?4 WHERE id = ?1"));
   return update.bind(1, node.id).bind(2, mode).bind(3, uid).bind(4, gid).run();
 }

@@ -81,6 +81,7 @@ Status Writer::wait_for(Request& request) {
 
 Status Writer::later(const Catalogue::RenameRequest& request) {
   MEDIAFS_ASSIGN(const bool first, later_->append(request));
+  moment_.fetch_add(1, std::memory_order_acq_rel);
   if (!first) return {};
   MutexLock lock(mutex_);
   work_there_.notify_one();
@@ -174,6 +175,7 @@ bool Writer::next(Group& group, Opened& opened) {
 }
 
 bool Writer::finish(const Group& group, const Status& committed) {
+  if (!group.empty()) moment_.fetch_add(1, std::memory_order_acq_rel);
   MutexLock lock(mutex_);
   for (Request* request : group) {
     if (!committed && request->status) request->status = committed.err();
@@ -280,6 +282,7 @@ Status Writer::call(const Work& work, Told& told) {
     told.queue_moved = told.queue_moved || tx.queue_moved || !tx.stages.empty();
     told.stages.merge(tx.stages);
     if (tx.version > 0) told.version = tx.version;
+    std::move(tx.shown.begin(), tx.shown.end(), std::back_inserter(told.shown));
   }
   return outcome;
 }
@@ -305,6 +308,9 @@ void Writer::tell(const Told& told) noexcept {
   try {
     if (shared_.options.on_change && told.version > 0) shared_.options.on_change(told.version);
     if (shared_.options.on_queue && told.queue_moved) shared_.options.on_queue();
+    for (const std::string& path : told.shown) {
+      if (shared_.options.on_shown) shared_.options.on_shown(path);
+    }
     if (!shared_.options.on_job) return;
     for (const std::string& stage : told.stages) shared_.options.on_job(stage);
   } catch (const std::exception& e) {

@@ -42,6 +42,7 @@ class Writer {
   void opened(std::string_view path, WallNs at_ns) EXCLUDES(mutex_);
   Status flush_opened() EXCLUDES(mutex_);
   std::int64_t version() const { return version_.load(std::memory_order_acquire); }
+  std::uint64_t moment() const { return moment_.load(std::memory_order_acquire); }
 
  private:
   struct Opened {
@@ -61,6 +62,7 @@ class Writer {
     std::set<std::string> stages;
     bool queue_moved = false;
     std::int64_t version = 0;
+    std::vector<std::string> shown;
   };
   struct Attempt {
     bool careful = false;       // with a savepoint for each record
@@ -96,6 +98,7 @@ class Writer {
   bool full_sync_ = false;
   std::optional<SteadyTime> retry_at_ = {};  // the last group could not be committed
   std::atomic<std::int64_t> version_{0};
+  std::atomic<std::uint64_t> moment_{0};  // see Catalogue::moment()
   Mutex mutex_;
   CondVar work_there_;
   std::deque<Request*> queue_ GUARDED_BY(mutex_);
