@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""How much slower a tree is through the mount than in a plain directory; and through mergerfs, where it is installed.
+"""How much slower a tree is through the mount than in a plain directory; and through its peers, where they are there.
 
   bench/mount_bench.py --program BUILD/app/mediafs --work /var/tmp/bench [--files 100000] [--rounds 5] [--only walk,stat]
+                       [--mergerfs OTHER/mergerfs] [--no-peers] [--no-vault]
 
-As root, on an otherwise quiet machine, with some GiB free in --work. Makes the same files in a plain directory, below a
-mediafs mount (no vault, no share) and below a mergerfs mount (one branch), runs each workload on each of them in turn,
-round by round, and prints the median of the rounds' ratios to the plain directory: 1.00 is as fast. Absolute times say
-more about the machine than about the filesystem. "cold" is after `echo 3 > drop_caches`; "warm" is a second time, two
-seconds after the first, so that what lives for a second only has gone. Each workload checks what it found.
+As root, on an otherwise quiet machine, with some GiB free in --work. Makes the same files in a plain directory and below
+a mediafs mount (local and a directory as its vault, no share), mounts mergerfs (and another one, --mergerfs) and rclone on
+the plain directory, runs each workload on each of them in turn, round by round, and prints the median of the rounds'
+ratios to the plain directory: 1.00 is as fast. Absolute times say more about the machine than about the filesystem.
+"cold" is after `echo 3 > drop_caches`; "warm" is a second time, two seconds after the first, so that what lives for a
+second only has gone. Each workload checks what it found. "Vault:" rows are about files that mediafs has in its vault
+only, as its first listing showed them; the others have them on the disk.
 Needs Python 3.9; changes nothing outside --work.
 """
 import argparse
@@ -25,8 +28,10 @@ MIB = 1 << 20
 PER_FOLDER = 10
 PROBES = 1000
 SMALL = 2000
+VAULT_PROBES = 200
 FLAT = 20_000
 BIG = 256 * MIB
+VAULT = "/vaulted"
 OLD = 1_700_000_000  # files that were changed a moment ago are no library
 
 
@@ -45,24 +50,38 @@ def drop_caches():
 class Data:
     """The same files everywhere."""
 
-    def __init__(self, files):
-        self.files = files
+    def __init__(self, files, rounds, vault):
+        self.files, self.rounds, self.vault = files, rounds, vault
+        self.chunk = random.Random(1).randbytes(MIB)
 
-    def make(self, root):
-        chunk = random.Random(1).randbytes(MIB)
+    def make_local(self, root):
+        self.make_tree(root, PROBES)
+        self.file(root + "/big.mkv", self.chunk * (BIG // MIB))
+
+    def make_tree(self, root, probes):
         for first in range(0, self.files, PER_FOLDER):
             folder = "%s/library/Show %04d/Season %02d" % (root, first // 50, first % 50 // PER_FOLDER)
             os.makedirs(folder)
             for n in range(first, min(first + PER_FOLDER, self.files)):
-                self.file("%s/Episode %06d.mkv" % (folder, n), chunk[:64])
+                self.file("%s/Episode %06d.mkv" % (folder, n), self.chunk[:64])
         os.makedirs(root + "/flat")
         for n in range(FLAT):
-            self.file(self.flat(root, n), b"")
+            self.file(self.flat(root, n), b"x")
         os.makedirs(root + "/probe")
-        for n in range(PROBES):
-            self.file(self.probe(root, n), chunk[:65537])
-        self.file(root + "/big.mkv", chunk * (BIG // MIB))
-        os.sync()
+        for n in range(probes):
+            self.file(self.probe(root, n), self.chunk[:65537])
+
+    def make_vault(self, root, labels):
+        """What the vault alone has: below VAULT, and files that each of `labels` renames and removes in each round."""
+        if not self.vault:
+            return
+        self.make_tree(root + VAULT, VAULT_PROBES)
+        for label in labels:
+            for number in range(self.rounds):
+                folder = "%s%s/gone/%s/%d" % (root, VAULT, label, number)
+                os.makedirs(folder)
+                for n in range(SMALL):
+                    self.file("%s/a%05d" % (folder, n), b"x")
 
     @staticmethod
     def file(path, data):
@@ -79,9 +98,9 @@ class Data:
         return "%s/probe/%04d.mkv" % (root, n)
 
 
-# --- workloads: (data, root) -> {name: seconds}
+# --- workloads: (data, root, label, number of the round) -> {name: seconds}
 
-def sequential(data, root):
+def sequential(data, root, *_):
     def once():
         buffer = memoryview(bytearray(MIB))
         got = 0
@@ -93,7 +112,7 @@ def sequential(data, root):
     return {"sequential read, warm": elapsed(once)}
 
 
-def random_reads(data, root):
+def random_reads(data, root, *_):
     offsets = [random.Random(7).randrange(BIG // 4096) * 4096 for _ in range(20_000)]
 
     def once():
@@ -106,7 +125,7 @@ def random_reads(data, root):
     return {"random 4 KiB read, warm": elapsed(once)}
 
 
-def seeks(data, root):
+def seeks(data, root, *_):
     places = random.Random(3)
     offsets = [places.randrange(BIG // MIB - 1) * MIB + 4096 * places.randrange(200) for _ in range(64)]
 
@@ -120,7 +139,7 @@ def seeks(data, root):
     return {"seek + 1 MiB, cold": elapsed(once), "seek + 1 MiB, warm": elapsed(once)}
 
 
-def writing(data, root):
+def writing(data, root, *_):
     block = random.Random(5).randbytes(16384)
     os.sync()
     fd = os.open(root + "/written", os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
@@ -131,7 +150,7 @@ def writing(data, root):
     return {"write 16 KiB": seconds}
 
 
-def small_files(data, root):
+def small_files(data, root, *_):
     folder = root + "/small"
     os.mkdir(folder)
     block = b"x" * 4096
@@ -152,7 +171,7 @@ def small_files(data, root):
     return times
 
 
-def stats(data, root):
+def stats(data, root, *_):
     def once():
         for n in range(FLAT):
             os.stat(data.flat(root, n))
@@ -161,7 +180,7 @@ def stats(data, root):
     return {"stat %d, warm" % FLAT: elapsed(once)}
 
 
-def walks(data, root):
+def walks(data, root, *_):
     def once():
         found, folders = 0, [root + "/library"]
         while folders:
@@ -179,10 +198,10 @@ def walks(data, root):
     return {"walk %d, cold" % data.files: cold, "walk %d, warm" % data.files: elapsed(once)}
 
 
-def probes(data, root):
+def probes(data, root, *_, count=PROBES):
     def once():
         buffer = [memoryview(bytearray(65536))]
-        for n in range(PROBES):
+        for n in range(count):
             fd = os.open(data.probe(root, n), os.O_RDONLY)
             assert os.readv(fd, buffer) == 65536
             os.close(fd)
@@ -191,8 +210,31 @@ def probes(data, root):
     return {"media probe (open + 64 KiB), warm": elapsed(once)}
 
 
+def vault_rows(found):
+    return {"vault: " + name: seconds for name, seconds in found.items()}
+
+
+def vault_names(data, root, label, number):
+    folder = "%s%s/gone/%s/%d" % (root, VAULT, label, number)
+    olds = ["%s/a%05d" % (folder, n) for n in range(SMALL)]
+    news = ["%s/b%05d" % (folder, n) for n in range(SMALL)]
+    assert len(os.listdir(folder)) == SMALL
+    for path in olds:
+        os.stat(path)
+    os.sync()
+    times = {"rename": elapsed(lambda: [os.rename(a, b) for a, b in zip(olds, news)])}
+    assert sorted(os.listdir(folder))[0] == "b00000"
+    times["unlink"] = elapsed(lambda: [os.unlink(b) for b in news])
+    assert not os.listdir(folder)
+    return vault_rows(times)
+
+
 WORKLOADS = {"sequential": sequential, "random": random_reads, "seek": seeks, "write": writing,
              "small": small_files, "stat": stats, "walk": walks, "probe": probes}
+VAULT_WORKLOADS = {"small": vault_names,
+                   "stat": lambda data, root, *_: vault_rows(stats(data, root + VAULT)),
+                   "walk": lambda data, root, *_: vault_rows(walks(data, root + VAULT)),
+                   "probe": lambda data, root, *_: vault_rows(probes(data, root + VAULT, count=VAULT_PROBES))}
 
 
 # --- the trees
@@ -206,10 +248,18 @@ def wait_for(test, seconds, what):
 
 
 class Mediafs:
-    def __init__(self, program, base):
-        self.program, self.base = program, base
-        self.disk, self.mount = base + "/mediafs-disk", base + "/mediafs"
+    label = "mediafs"
+
+    def __init__(self, program, base, data):
+        self.program, self.base, self.data = program, base, data
+        self.disk, self.vault, self.mount = base + "/mediafs-disk", base + "/mediafs-vault", base + "/mediafs"
         self.process = None
+
+    def make(self):
+        os.makedirs(self.disk)
+        os.makedirs(self.vault)
+        self.data.make_local(self.disk)
+        self.data.make_vault(self.vault, [self.label])
 
     def start(self):
         os.makedirs(self.mount)
@@ -218,28 +268,32 @@ class Mediafs:
             f.write('[mount]\npath = "%s"\n[local]\npath = "%s"\nstate = "%s/state"\nreserve = "1G"\n'
                     'evict_below_free = "1G"\nevict_until_free = "2G"\n' % (self.mount, self.disk, self.base))
             f.write('[checksum]\nsidecar = "none"\n')  # the same files everywhere
+            if self.data.vault:
+                f.write('[vault]\nurl = "file://%s"\n' % self.vault)
         os.chmod(config, 0o600)
         self.process = subprocess.Popen([self.program, "mount", "--foreground", "--config", config])
         wait_for(lambda: os.path.ismount(self.mount), 30, "the mount")
+        # What would go on besides: it takes its time.
+        for stage in ("checksum", "upload", "relocate", "forget"):
+            subprocess.run([self.program, "jobs", "pause", stage, "-c", config], check=True)
         self.wait_for_scan()
-        status = self.status()
-        print("passthrough:", status["passthrough"], file=sys.stderr)
+        print("passthrough:", self.status()["passthrough"], file=sys.stderr)
 
     def status(self):
         with open(self.mount + "/.mediafs/status.json") as f:
             return json.load(f)
 
     def wait_for_scan(self):
-        """Until the catalogue has seen all: a library at rest. Its checksums are left for later, they take their time."""
-        subprocess.run([self.program, "jobs", "pause", "checksum", "-c", self.base + "/mediafs.toml"], check=True)
-        seen = -1
+        """Until the catalogue has seen all: a library at rest."""
+        seen = None
 
         def quiet():
             nonlocal seen
             before, now = seen, self.status()
-            seen = now["local"]["files"]
+            seen = now["local"]["files"], now["vault"]["files"] if self.data.vault else 0
             time.sleep(3)
-            return seen == before and now["watcher"]["pending"] == 0 and seen > FLAT
+            found = seen[0] > FLAT and (seen[1] > FLAT or not self.data.vault)
+            return found and seen == before and now["watcher"]["pending"] == 0
         wait_for(quiet, 1800, "the scan")
 
     def stop(self):
@@ -247,27 +301,44 @@ class Mediafs:
         self.process.wait(60)
 
 
-class Mergerfs:
-    def __init__(self, base):
-        self.disk, self.mount = base + "/mergerfs-disk", base + "/mergerfs"
+class Peer:
+    """On the plain directory itself."""
+
+    def __init__(self, label, base, command):
+        self.label, self.mount = label, base + "/" + label
+        self.command = [part.format(disk=base + "/plain", mount=self.mount, base=base) for part in command]
 
     def start(self):
         os.makedirs(self.mount)
-        subprocess.run(["mergerfs", "-o", "allow_other,cache.files=auto-full,category.create=ff,minfreespace=1M",
-                        self.disk, self.mount], check=True)
+        subprocess.run(self.command, check=True, stdout=subprocess.DEVNULL)
+        wait_for(lambda: os.path.ismount(self.mount), 30, self.label)
 
     def stop(self):
         subprocess.run(["umount", self.mount], check=True)
 
 
+def peers(base, other_mergerfs):
+    found = []
+    options = ["-o", "allow_other,cache.files=auto-full,category.create=ff,minfreespace=1M", "{disk}", "{mount}"]
+    if shutil.which("mergerfs"):
+        found.append(Peer("mergerfs", base, ["mergerfs"] + options))
+    if other_mergerfs:
+        found.append(Peer("other mergerfs", base, [os.path.abspath(other_mergerfs)] + options))
+    if shutil.which("rclone"):
+        found.append(Peer("rclone", base, ["rclone", "mount", "--daemon", "--allow-other", "--vfs-cache-mode", "writes",
+                                           "--cache-dir", "{base}/rclone-cache", "--config", "", "{disk}", "{mount}"]))
+    return found
+
+
 def run(data, trees, only, rounds):
     ratios, seconds = {}, {}
-    for name, workload in WORKLOADS.items():
+    groups = [(n, w) for n, w in WORKLOADS.items()] + [(n, w) for n, w in VAULT_WORKLOADS.items() if data.vault]
+    for name, workload in groups:
         if only and name not in only:
             continue
         for number in range(rounds):
             turn = number % len(trees)
-            times = {label: workload(data, root) for label, root in trees[turn:] + trees[:turn]}
+            times = {label: workload(data, root, label, number) for label, root in trees[turn:] + trees[:turn]}
             for metric, plain in times["plain"].items():
                 for label, found in times.items():
                     seconds.setdefault(metric, {}).setdefault(label, []).append(found[metric])
@@ -283,24 +354,28 @@ def main():
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="", help="of " + ",".join(WORKLOADS))
+    parser.add_argument("--mergerfs", help="another mergerfs program, beside the installed one")
+    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--no-vault", action="store_true")
     parser.add_argument("--json", help="all figures into this file")
     a = parser.parse_args()
     base = os.path.join(os.path.abspath(a.work), "mediafs-bench")
     if os.path.exists(base):
         sys.exit(base + " is left from another run: unmount what is below it, and remove it")
-    data = Data(a.files)
-    mounts = [Mediafs(os.path.abspath(a.program), base)]
-    if shutil.which("mergerfs"):
-        mounts.append(Mergerfs(base))
-    for root in [base + "/plain"] + [m.disk for m in mounts]:
-        os.makedirs(root)
-        data.make(root)
-    started = []
+    data = Data(a.files, a.rounds, not a.no_vault)
+    others = [] if a.no_peers else peers(base, a.mergerfs)
+    ours = Mediafs(os.path.abspath(a.program), base, data)
+    os.makedirs(base + "/plain")
+    data.make_local(base + "/plain")
+    data.make_vault(base + "/plain", ["plain"] + [p.label for p in others])
+    ours.make()
+    os.sync()
+    mounts, started = [ours] + others, []
     try:
         for m in mounts:
             started.append(m)
             m.start()
-        trees = [("plain", base + "/plain")] + [(type(m).__name__.lower(), m.mount) for m in mounts]
+        trees = [("plain", base + "/plain")] + [(m.label, m.mount) for m in mounts]
         ratios, seconds = run(data, trees, a.only.split(",") if a.only else None, a.rounds)
     finally:
         for m in started:
