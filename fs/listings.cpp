@@ -45,16 +45,20 @@ Items Listings::find(NodeId directory) {
 
 void Listings::drop(NodeId directory) {
   MutexLock lock(mutex_);
-  std::erase_if(kept_, [&](const auto& k) {
-    if (k.first != directory) return false;
-    items_ -= k.second->items.size();
-    return true;
-  });
+  drop_locked(directory);
+}
+
+void Listings::drop_locked(NodeId directory) {
+  const auto at =
+      std::find_if(kept_.begin(), kept_.end(), [&](const auto& k) { return k.first == directory; });
+  if (at == kept_.end()) return;
+  items_ -= at->second->items.size();
+  kept_.erase(at);
 }
 
 void Listings::keep(NodeId directory, Items items) {
-  drop(directory);
   MutexLock lock(mutex_);
+  drop_locked(directory);
   items_ += items->items.size();
   kept_.emplace_front(directory, std::move(items));
   while (kept_.size() > kKept || (items_ > kKeptItems && kept_.size() > 1)) {

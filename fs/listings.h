@@ -44,6 +44,7 @@ class Listings {
   void drop(NodeId directory) EXCLUDES(mutex_);  // it was read to its end
 
  private:
+  void drop_locked(NodeId directory) REQUIRES(mutex_);
   static constexpr std::size_t kKept = 64;
   static constexpr std::size_t kKeptItems = 65'536;
   Mutex mutex_;
