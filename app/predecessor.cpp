@@ -75,6 +75,15 @@ bool lives(int pid, const std::string& started) {
   return process.state != 'Z' && process.state != 'X' && !is_killed(pid);
 }
 
+void note(const std::string& state, Json j) {
+  j["boot"] = boot();
+  j["pid"] = getpid();
+  j["started"] = look_at(getpid()).started;
+  const std::string text = j.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  if (auto written = write_file_atomic(AT_FDCWD, file_in(state), text, 0600); !written)
+    log::warning("can't note the mount", written.err());
+}
+
 bool served_by_another(const std::string& mountpoint, int pid) {
   for (const auto& daemon : running_daemons()) {
     if (daemon.mountpoint == mountpoint && daemon.pid != pid) return true;
@@ -89,7 +98,7 @@ Status wait_for_end(int pid) {
   if (poll(&p, 1, static_cast<int>(kEndsWithin.count())) != 0) return {};
   return make_error(ErrorCode::busy, "start",
                     "the mediafs of before (pid " + std::to_string(pid) +
-                        ") was killed and can't end: a disk or a share that it waits for does not answer");
+                        ") does not end: a disk or a share that it waits for may not answer");
 }
 
 }  // namespace
@@ -117,6 +126,7 @@ Status clear_predecessor(const std::string& state) {
   if (!was.is_object() || was.value("boot", "") != boot()) return {};
   const int pid = was.value("pid", 0);
   const std::string started = was.value("started", "");
+  if (was.value("ended", false)) return look_at(pid).started == started ? wait_for_end(pid) : Status{};
   const std::string mountpoint = was.value("mountpoint", "");
   MEDIAFS_ASSIGN(const auto mounts, mounts_of());
   const MountRecord* there = mounted_at(mounts, mountpoint);
@@ -140,18 +150,11 @@ void remember_mount(const std::string& state, const std::string& mountpoint) {
   const auto mounts = mounts_of();
   const MountRecord* there = mounts ? mounted_at(*mounts, mountpoint) : nullptr;
   if (there == nullptr) return;
-  const Json j = {{"boot", boot()},
-                  {"pid", getpid()},
-                  {"started", look_at(getpid()).started},
-                  {"connection", there->minor},
-                  {"mountpoint", mountpoint}};
-  const std::string text = j.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-  if (auto written = write_file_atomic(AT_FDCWD, file_in(state), text, 0600); !written)
-    log::warning("can't note the mount", written.err());
+  note(state, {{"connection", there->minor}, {"mountpoint", mountpoint}});
 }
 
 void forget_mount(const std::string& state) {
-  unlink(file_in(state).c_str());
+  note(state, {{"ended", true}});
 }
 
 }  // namespace mediafs::app

@@ -18,6 +18,6 @@ Status clear_predecessor(const std::string& state);
 // One daemon a local branch: two would undo each other's work. busy: another one has it.
 Result<Fd> lock_state(const std::string& state);
 void remember_mount(const std::string& state, const std::string& mountpoint);
-void forget_mount(const std::string& state);
+void forget_mount(const std::string& state);  // it is gone; who starts now waits for this process's end
 
 }  // namespace mediafs::app
