@@ -52,6 +52,13 @@ struct JournalFixture {
 
 }  // namespace
 
+TEST_CASE_FIXTURE(JournalFixture,
+                  "journal: what was done after a group that the database has lost is left out") {
+  REQUIRE(open(0)->append(removal("a"), 3));
+  CHECK(names(*got(Later::open(file(), 0, 3))) == Lines{"a>"});
+  CHECK(names(*got(Later::open(file(), 0, 2))).empty());
+}
+
 TEST_CASE_FIXTURE(JournalFixture, "journal: what was appended is there after a kill, in order") {
   written({renaming("a", "D/b"), removal("c")});
   const auto later = open(0);

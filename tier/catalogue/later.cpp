@@ -18,8 +18,8 @@ namespace mediafs::tier {
 
 namespace {
 
-// size, checksum of all that follows it, number, flags, the lengths of both names, then those of the local file.
-enum Field : std::uint8_t { kSize, kSum, kNumber, kFlags, kFromSize, kToSize, kStat };
+// size, checksum of all that follows it, number, groups, flags, the lengths of both names, then those of the local file.
+enum Field : std::uint8_t { kSize, kSum, kNumber, kGroups, kFlags, kFromSize, kToSize, kStat };
 constexpr std::size_t kStatFields = 10;
 constexpr std::size_t kFields = kStat + kStatFields;
 constexpr std::size_t kHead = kFields * sizeof(std::uint64_t);
@@ -65,6 +65,7 @@ std::string encode(const LaterRecord& record) {
   Fields fields{};
   fields[kSize] = kHead + r.from.size() + r.to.size();
   fields[kNumber] = record.number;
+  fields[kGroups] = record.groups;
   fields[kFlags] =
       (r.from_visible ? kFromVisible : 0) | (r.to_visible ? kToVisible : 0) | (r.st ? kHasStat : 0);
   fields[kFromSize] = r.from.size();
@@ -88,7 +89,7 @@ std::optional<LaterRecord> decode(std::string_view& bytes) {
   if (fields[kSize] != kHead + fields[kFromSize] + fields[kToSize]) return std::nullopt;
   const std::string_view whole = bytes.substr(0, fields[kSize]);
   if (sum_of(whole) != fields[kSum]) return std::nullopt;
-  LaterRecord record{fields[kNumber], {}};
+  LaterRecord record{fields[kNumber], {}, fields[kGroups]};
   Catalogue::RenameRequest& r = record.request;
   r.from = whole.substr(kHead, fields[kFromSize]);
   r.to = whole.substr(kHead + fields[kFromSize]);
@@ -102,10 +103,11 @@ std::optional<LaterRecord> decode(std::string_view& bytes) {
 
 }  // namespace
 
-Result<std::unique_ptr<Later>> Later::open(const std::string& file, std::uint64_t applied) {
+Result<std::unique_ptr<Later>> Later::open(const std::string& file, std::uint64_t applied,
+                                           std::uint64_t groups) {
   MEDIAFS_ASSIGN(Fd fd, open_at(AT_FDCWD, file, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   std::unique_ptr<Later> later(new Later(file, std::move(fd)));  // NOLINT: private constructor
-  MEDIAFS_TRY(later->read(applied));
+  MEDIAFS_TRY(later->read(applied, groups));
   return later;
 }
 
@@ -115,7 +117,7 @@ Later::~Later() {
   }
 }
 
-Status Later::read(std::uint64_t applied) {
+Status Later::read(std::uint64_t applied, std::uint64_t groups) {
   MEDIAFS_ASSIGN(const struct stat st, stat_fd(fd_.get()));
   std::string text(std::min(static_cast<std::uint64_t>(st.st_size), kMostBytes), '\0');
   MEDIAFS_ASSIGN(const std::size_t size, read_some(fd_.get(), std::as_writable_bytes(std::span(text)), 0));
@@ -127,7 +129,7 @@ Status Later::read(std::uint64_t applied) {
     if (before != 0 && record->number != before + 1) break;  // what is left of an earlier round
     before = record->number;
     if (before <= applied) continue;
-    if (before != last_ + 1) {
+    if (before != last_ + 1 || record->groups > groups) {
       log::warning("the catalogue fell back behind its journal, which is left out",
                    {{"path", printable(file_)}, {"applied", applied}, {"journal", before}});
       break;
@@ -150,8 +152,8 @@ void Later::add(LaterRecord record) {
 }
 
 // Written under the lock: the order in the file is that of the numbers.
-Result<bool> Later::append(const Catalogue::RenameRequest& request) {
-  LaterRecord record{0, request};
+Result<bool> Later::append(const Catalogue::RenameRequest& request, std::uint64_t groups) {
+  LaterRecord record{0, request, groups};
   MutexLock lock(mutex_);
   const bool first = pending_.empty();
   const std::uint64_t offset = first ? 0 : offset_;

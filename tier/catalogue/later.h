@@ -8,7 +8,8 @@
 // Errors:     no_space, io, busy (it is full): nothing was taken, the caller goes the synchronous way.
 // Crash:      what append() has taken survives kill -9, as the WAL does. The number of the last record that is in the
 //             database stands there too, in the same transaction: no record is applied twice. After a power cut the
-//             database may have fallen back behind the journal's first record: then its records are left out.
+//             database may have fallen back behind the journal's first record, or behind a group that a record was
+//             made after: then its records are left out, for its names may stand for other files there.
 // Invariants: (1) a record is pending until the commit that holds it is visible to every reader.
 #pragma once
 
@@ -30,6 +31,7 @@ namespace mediafs::tier {
 struct LaterRecord {
   std::uint64_t number = 0;
   Catalogue::RenameRequest request;  // without `to`: a removal of `from`
+  std::uint64_t groups = 0;          // of the writer's, answered before it
   bool is_removal() const { return request.to.empty(); }
 };
 
@@ -38,14 +40,16 @@ class Later {
   static constexpr std::size_t kMostPending = 4096;
   static constexpr std::uint64_t kMostBytes = 4 << 20;
 
-  // Reads what a killed process left: it is pending. `applied`: the last number that the database knows.
-  static Result<std::unique_ptr<Later>> open(const std::string& file, std::uint64_t applied);
+  // Reads what a killed process left: it is pending. `applied`: the last number that the database knows; `groups`: how
+  // many of the writer's it has.
+  static Result<std::unique_ptr<Later>> open(const std::string& file, std::uint64_t applied,
+                                             std::uint64_t groups = UINT64_MAX);
   ~Later();  // with nothing pending the file goes
   Later(const Later&) = delete;
   Later& operator=(const Later&) = delete;
 
-  // True: nothing was pending before, so the writer may be asleep.
-  Result<bool> append(const Catalogue::RenameRequest& request) EXCLUDES(mutex_);
+  // True: nothing was pending before, so the writer may be asleep. `groups` were answered before.
+  Result<bool> append(const Catalogue::RenameRequest& request, std::uint64_t groups = 0) EXCLUDES(mutex_);
   bool empty() const noexcept { return count_.load(std::memory_order_acquire) == 0; }
   enum class Touch : std::uint8_t {
     none,    // the database's row is the newest
@@ -65,7 +69,7 @@ class Later {
     bool gone = false;
   };
   Later(std::string file, Fd fd) : file_(std::move(file)), fd_(std::move(fd)) {}
-  Status read(std::uint64_t applied) EXCLUDES(mutex_);
+  Status read(std::uint64_t applied, std::uint64_t groups) EXCLUDES(mutex_);
   void add(LaterRecord record) REQUIRES(mutex_);
   void forget(std::string_view name, std::uint64_t number) REQUIRES(mutex_);
   bool has_below(std::string_view dir) const REQUIRES(mutex_);

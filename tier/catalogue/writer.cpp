@@ -21,9 +21,10 @@ constexpr std::chrono::seconds kOpenedDelay{5};
 constexpr std::chrono::milliseconds kPendingDelay{10};
 constexpr std::chrono::seconds kRetryDelay{1};
 constexpr std::string_view kApplied = "later.applied";  // the number of the last record that is in here
+constexpr std::string_view kGroups = "later.groups";    // how many groups are that wrote more than records
 
-Result<std::uint64_t> applied_number(sql::Connection& db) {
-  MEDIAFS_ASSIGN(const std::string text, rows::setting(db, kApplied));
+Result<std::uint64_t> number_in(sql::Connection& db, std::string_view name) {
+  MEDIAFS_ASSIGN(const std::string text, rows::setting(db, name));
   std::uint64_t number = 0;
   std::from_chars(text.data(), text.data() + text.size(), number);
   return number;
@@ -37,9 +38,11 @@ Status execute(sql::Connection& db, std::string_view literal) {  // compiled onc
 }  // namespace
 
 Result<std::unique_ptr<Writer>> Writer::open(std::unique_ptr<sql::Connection> db, Shared shared) {
-  MEDIAFS_ASSIGN(const std::uint64_t applied, applied_number(*db));
-  MEDIAFS_ASSIGN(auto later, Later::open(db->path() + "-later", applied));
+  MEDIAFS_ASSIGN(const std::uint64_t applied, number_in(*db, kApplied));
+  MEDIAFS_ASSIGN(const std::uint64_t groups, number_in(*db, kGroups));
+  MEDIAFS_ASSIGN(auto later, Later::open(db->path() + "-later", applied, groups));
   std::unique_ptr<Writer> writer(new Writer(std::move(db), shared, std::move(later)));  // NOLINT: private
+  writer->groups_.store(groups, std::memory_order_release);
   if (!writer->later_->empty()) {
     Told nobody;
     MEDIAFS_TRY(writer->commit({}, {}, nobody));
@@ -80,7 +83,7 @@ Status Writer::wait_for(Request& request) {
 }
 
 Status Writer::later(const Catalogue::RenameRequest& request) {
-  MEDIAFS_ASSIGN(const bool first, later_->append(request));
+  MEDIAFS_ASSIGN(const bool first, later_->append(request, groups_.load(std::memory_order_acquire)));
   moment_.fetch_add(1, std::memory_order_acq_rel);
   if (!first) return {};
   MutexLock lock(mutex_);
@@ -202,6 +205,7 @@ Status Writer::commit(const Group& group, const Opened& opened, Told& told) {
   if (!status) return status;
   told = std::move(attempt.told);
   if (told.version > 0) version_.store(told.version, std::memory_order_release);
+  if (attempt.groups > 0) groups_.store(attempt.groups, std::memory_order_release);
   if (attempt.applied > 0) {
     crash_point("later.after_commit");
     later_->done(attempt.applied);
@@ -229,8 +233,12 @@ Status Writer::run_group(const Group& group, const Opened& opened, Attempt& atte
   MEDIAFS_TRY(run_pending(attempt));
   std::unordered_map<std::string, WallNs> unknown;
   MEDIAFS_TRY(write_opened(after, unknown));
+  const int before = sqlite3_total_changes(db_->raw());
   for (Request* request : group) MEDIAFS_TRY(run_one(*request->work, request->status, attempt.told));
-  return {};
+  if (sqlite3_total_changes(db_->raw()) == before) return {};
+  attempt.groups = groups_.load(std::memory_order_relaxed) + 1;
+  rows::Tx tx{*db_, shared_.options.clock->wall_ns()};
+  return rows::set_setting(tx, kGroups, std::to_string(attempt.groups));
 }
 
 // A record that can't be applied is left out, or it would stand in the way of all that follows. One that a full or sick

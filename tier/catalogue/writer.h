@@ -68,6 +68,7 @@ class Writer {
     bool careful = false;       // with a savepoint for each record
     bool stumbled = false;      // over a record that can't be applied
     std::uint64_t applied = 0;  // the last record's number
+    std::uint64_t groups = 0;   // counting this one, where it wrote more than records
     Told told = {};
   };
 
@@ -97,6 +98,7 @@ class Writer {
   const std::unique_ptr<Later> later_;
   bool full_sync_ = false;
   std::optional<SteadyTime> retry_at_ = {};  // the last group could not be committed
+  std::atomic<std::uint64_t> groups_{0};     // that are in the database: see later.h
   std::atomic<std::int64_t> version_{0};
   std::atomic<std::uint64_t> moment_{0};  // see Catalogue::moment()
   Mutex mutex_;
