@@ -219,9 +219,10 @@ void on_init(Core& core, fuse_conn_info* connection) noexcept {
   set(FUSE_CAP_ATOMIC_O_TRUNC, true);
   set(FUSE_CAP_READDIRPLUS, true);
   set(FUSE_CAP_READDIRPLUS_AUTO, false);
-  // What a share's file holds changes without our being told; of all else we tell.
-  set(FUSE_CAP_AUTO_INVAL_DATA, core.share != nullptr);
-  set(FUSE_CAP_EXPLICIT_INVAL_DATA, core.share == nullptr);
+  // Nobody tells of a write underneath before the file is closed. The kernel would keep the page that the file ended in,
+  // with zeros where it has grown.
+  set(FUSE_CAP_AUTO_INVAL_DATA, true);
+  set(FUSE_CAP_EXPLICIT_INVAL_DATA, false);
   core.stateless_directories =
       core.share == nullptr && (connection->capable & FUSE_CAP_NO_OPENDIR_SUPPORT) != 0;
   set(FUSE_CAP_HANDLE_KILLPRIV, false);  // its second version is ours: see tree::drop_set_id

@@ -394,5 +394,21 @@ class NotWatched(unittest.TestCase):
         m.stop()
 
 
+class NotPassedThrough(unittest.TestCase):
+    def test_growing_is_read(self):
+        """The end that somebody writes underneath and has not closed, by who has read what was there before."""
+        m = Mounted(passthrough=0)
+        self.addCleanup(m.close)
+        m.start()
+        with open(m.under("f"), "wb", buffering=0) as f:
+            f.write(b"x" * 9)
+            with open(m.on("f"), "rb", buffering=0) as reader:
+                self.assertEqual(reader.read(), b"x" * 9)
+                f.write(b"abc")
+                self.assertTrue(soon(lambda: os.fstat(reader.fileno()).st_size == 12))
+                self.assertEqual(os.pread(reader.fileno(), 100, 0), b"x" * 9 + b"abc")
+        m.stop()
+
+
 if __name__ == "__main__":
     mounted.main()
