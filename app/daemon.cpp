@@ -382,6 +382,7 @@ Status Daemon::serve(const std::function<void()>& ready) {
     notify_stopping();
     p.end_work();
     if (lazily) {
+      p.kernel_cache.end();
       p.mount->let_go();
       lock.lock();
       while (p.asked != Parts::Stop::now) p.stop_asked.wait(p.stop_mutex);

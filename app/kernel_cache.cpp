@@ -40,7 +40,7 @@ void KernelCache::forgotten(const std::string& path) {
 
 bool KernelCache::watched() const {
   const watcher::Stats stats = stats_();
-  return stats.scans >= scans_wanted_ && stats.unwatched == 0;
+  return !ended_ && stats.scans >= scans_wanted_ && stats.unwatched == 0;
 }
 
 }  // namespace mediafs::app

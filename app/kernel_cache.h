@@ -21,11 +21,13 @@ class KernelCache {
   void forgotten(const std::string& path);
   // Every directory is watched, and nothing was lost since the last whole scan.
   bool watched() const;
+  void end() { ended_ = true; }  // the watcher has, and the mount goes on
 
  private:
   const std::function<watcher::Stats()> stats_;
   const std::function<fs::Mount*()> mount_;
   std::atomic<std::uint64_t> scans_wanted_{1};
+  std::atomic<bool> ended_{false};
 };
 
 }  // namespace mediafs::app
