@@ -84,6 +84,12 @@ void note(const std::string& state, Json j) {
     log::warning("can't note the mount", written.err());
 }
 
+// By a process that this one may not be able to see: in a container, say.
+bool is_locked(const std::string& state) {
+  auto fd = open_at(AT_FDCWD, state + "/lock", O_RDWR | O_CLOEXEC);
+  return fd && flock(fd->get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
 bool served_by_another(const std::string& mountpoint, int pid) {
   for (const auto& daemon : running_daemons()) {
     if (daemon.mountpoint == mountpoint && daemon.pid != pid) return true;
@@ -135,6 +141,7 @@ Status clear_predecessor(const std::string& state) {
     if (!mounted) (void)wait_for_end(pid);  // somebody has unmounted it, and it is about to end
     return {};
   }
+  if (look_at(pid).started != started && is_locked(state)) return {};  // which lock_state() tells
   if (mounted && !served_by_another(mountpoint, pid)) {
     log::warning("ending what a killed mediafs left", {{"path", printable(mountpoint)}, {"pid", pid}});
     if (auto ended = fs::abort_connection(there->minor); !ended)
