@@ -11,9 +11,11 @@
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
+#include <optional>
 #include <thread>
 
 #include "common/log.h"
+#include "common/mounts.h"
 #include "common/path.h"
 #include "fs/core.h"
 #include "fs/invalidator.h"
@@ -71,6 +73,7 @@ struct Mount::Impl {
   fuse_lowlevel_ops operations{};
   fuse_session* session = nullptr;
   bool mounted = false;
+  std::optional<unsigned> connection;  // its number
 
   Mutex mutex;
   CondVar changed;
@@ -90,9 +93,12 @@ bool Mount::Impl::connection_ended() const {
   return poll(&device, 1, 0) == 1 && (device.revents & POLLERR) != 0;
 }
 
-// Files that are open keep a detached mount's connection going. The device's last descriptor ends it: the session's is
-// replaced by a pipe nobody reads, which to libfuse looks like a connection that has ended.
+// Files that are open keep a detached mount's connection going. Whoever tells the kernel of a change may wait for one of
+// their requests, which nobody reads any more, and holds the device as long as that takes: so the kernel is asked to end
+// it. Where it can't be asked, the device's last descriptor ends it: the session's is replaced by a pipe nobody reads,
+// which to libfuse looks like a connection that has ended.
 void Mount::Impl::end_connection() {
+  if (connection && abort_connection(*connection) && connection_ended()) return;
   std::array<int, 2> ends{};
   if (pipe2(ends.data(), O_CLOEXEC) != 0) return;
   const Fd unread(ends[1]);
@@ -170,6 +176,10 @@ Result<std::unique_ptr<Mount>> Mount::create(Options options) {
     return error;
   }
   impl->mounted = true;
+  if (const auto mounts = mounts_of()) {
+    const MountRecord* there = mounted_at(*mounts, place);
+    if (there != nullptr && there->is_fuse()) impl->connection = there->minor;
+  }
   impl->core->session = impl->session;
   MEDIAFS_TRY(hook_session(impl->session));
   impl->invalidator = std::make_unique<Invalidator>(*impl->core, std::move(options.watched));
