@@ -8,7 +8,8 @@
 // Borrows:    Core with its session (outlive it).
 // Invariants: (1) what is told for long is told anew once the disk has changed, provided that somebody notices:
 //             `watched` says whether; while it does not hold, nothing is told for longer than a second;
-//             (2) it is told once more a little later, for what was being answered when it happened.
+//             (2) it is told once more a little later, for what was being answered when it happened; an answer that
+//             takes longer is told for a second (Reply::believed_s).
 #pragma once
 
 #include <cstdint>

@@ -10,6 +10,8 @@
 namespace mediafs::fs {
 namespace {
 
+constexpr std::chrono::milliseconds kLate{500};
+
 void on_interrupt(fuse_req_t, void* source) noexcept {
   static_cast<std::stop_source*>(source)->request_stop();
 }
@@ -24,6 +26,11 @@ fuse_entry_param as_shown(fuse_req_t request, fuse_entry_param entry) {
 }
 
 }  // namespace
+
+double Reply::believed_s(double timeout_s) const noexcept {
+  const bool late = std::chrono::steady_clock::now() - begun_ > kLate;
+  return late ? std::min(timeout_s, kShortTimeout_s) : timeout_s;
+}
 
 fuse_req_t Reply::take() noexcept {
   if (interrupt_ != nullptr && request_ != nullptr) {
@@ -70,7 +77,9 @@ bool StatusReply::ok() {
 }
 
 bool EntryReply::entry(const fuse_entry_param& entry) {
-  const fuse_entry_param told = as_shown(request(), entry);
+  fuse_entry_param told = as_shown(request(), entry);
+  told.entry_timeout = believed_s(told.entry_timeout);
+  told.attr_timeout = believed_s(told.attr_timeout);
   return fuse_reply_entry(take(), &told) == 0;
 }
 
@@ -82,7 +91,7 @@ bool CreateReply::created(const fuse_entry_param& entry, const fuse_file_info& i
 
 bool AttrReply::attributes(const struct stat& st, double timeout_s) {
   const struct stat told = shown(request()).over(st);
-  return fuse_reply_attr(take(), &told, timeout_s) == 0;
+  return fuse_reply_attr(take(), &told, believed_s(timeout_s)) == 0;
 }
 
 bool OpenReply::opened(const fuse_file_info& info, std::int32_t backing_id) {

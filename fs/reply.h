@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/clock.h"
 #include "common/result.h"
 
 namespace mediafs::fs {
@@ -31,7 +32,9 @@ class Reply {
  public:
   explicit Reply(fuse_req_t request) : request_(request) {}
   Reply(Reply&& other) noexcept
-      : request_(std::exchange(other.request_, nullptr)), interrupt_(std::move(other.interrupt_)) {}
+      : request_(std::exchange(other.request_, nullptr)),
+        begun_(other.begun_),
+        interrupt_(std::move(other.interrupt_)) {}
   Reply& operator=(Reply&&) = delete;
   ~Reply() {
     if (request_ != nullptr) fail(EIO);
@@ -46,9 +49,13 @@ class Reply {
  protected:
   fuse_req_t take() noexcept;
   fuse_req_t request() const noexcept { return request_; }
+  // For how long the kernel may believe what is answered now: not for long where it took longer than a change underneath
+  // takes to be told for the last time (see Invalidator).
+  double believed_s(double timeout_s) const noexcept;
 
  private:
   fuse_req_t request_;
+  SteadyTime begun_ = std::chrono::steady_clock::now();
   std::unique_ptr<std::stop_source> interrupt_;  // at a fixed address: libfuse holds it
 };
 
