@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "common/fd.h"
 #include "common/hash.h"
@@ -43,8 +44,24 @@ bool below(const std::string& path, const std::string& dir) {
   return !dir.empty() && (path == dir || path.starts_with(dir == "/" ? dir : dir + "/"));
 }
 
-bool alive(int pid) {
-  return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
+// In ticks since the boot: tells a process from another one that got its number. "": unknown.
+std::string started(int pid) {
+  const auto text = read_file(AT_FDCWD, "/proc/" + std::to_string(pid) + "/stat", 1U << 16);
+  const std::size_t name_end = text ? text->rfind(')') : std::string::npos;  // the name may hold anything
+  if (name_end == std::string::npos) return {};
+  std::istringstream words(text->substr(name_end + 1));
+  std::string word;
+  constexpr int kWord = 20;
+  for (int i = 0; i < kWord && words >> word; ++i) {
+  }
+  return word;
+}
+
+// An unmount by force signals the process.
+bool alive(int pid, const std::string& since) {
+  if (pid <= 0 || (kill(pid, 0) != 0 && errno != EPERM)) return false;
+  const std::string now = since.empty() ? std::string() : started(pid);
+  return now.empty() || now == since;
 }
 
 Result<RunningDaemon> parse(const std::string& text) {
@@ -76,7 +93,8 @@ Result<Registration> Registration::make(const RunningDaemon& daemon) {
                   {"local", daemon.local},
                   {"socket", daemon.socket},
                   {"config", daemon.config},
-                  {"pid", daemon.pid}};
+                  {"pid", daemon.pid},
+                  {"started", started(daemon.pid)}};
   const std::string file = dir + "/" + digest_hex(Digest::sha1, daemon.mountpoint).substr(0, 16) + ".json";
   MEDIAFS_TRY(
       write_file_atomic(AT_FDCWD, file, j.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n", 0644));
@@ -104,7 +122,7 @@ std::vector<RunningDaemon> running_daemons() {
     if (!text) continue;
     auto daemon = parse(*text);
     if (!daemon) continue;
-    if (alive(daemon->pid)) {
+    if (alive(daemon->pid, Json::parse(*text, nullptr, false).value("started", ""))) {
       out.push_back(std::move(*daemon));
     } else {
       unlink((dir + "/" + name).c_str());
