@@ -89,12 +89,9 @@ Result<Registration> Registration::make(const RunningDaemon& daemon) {
   if (!S_ISDIR(st->st_mode) || st->st_uid != geteuid()) {
     return make_error(ErrorCode::permission, dir, "it belongs to somebody else (remove it)");
   }
-  const Json j = {{"mountpoint", daemon.mountpoint},
-                  {"local", daemon.local},
-                  {"socket", daemon.socket},
-                  {"config", daemon.config},
-                  {"pid", daemon.pid},
-                  {"started", started(daemon.pid)}};
+  const Json j = {
+      {"mountpoint", daemon.mountpoint}, {"local", daemon.local}, {"socket", daemon.socket},
+      {"config", daemon.config},         {"pid", daemon.pid},     {"started", started(daemon.pid)}};
   const std::string file = dir + "/" + digest_hex(Digest::sha1, daemon.mountpoint).substr(0, 16) + ".json";
   MEDIAFS_TRY(
       write_file_atomic(AT_FDCWD, file, j.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n", 0644));

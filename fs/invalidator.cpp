@@ -185,7 +185,19 @@ void Invalidator::tell(Batch& batch, bool again) {
   }
   for (const Notice& notice : batch.notices) {
     if (notice.kind != Kind::names) continue;
-    if (auto known = core_.nodes.find(notice.path)) tell_below(*known, again);
+    const auto known = core_.nodes.find(notice.path);
+    if (!known) continue;
+    if (!again) tell_held(*known, look);
+    tell_below(*known, again);
+  }
+}
+
+// Any of these names may stand for another file now.
+void Invalidator::tell_held(NodeId directory, Look& look) {
+  for (const NodeTable::Name& held : core_.nodes.names_held(directory)) {
+    auto path = core_.nodes.child_path(held.parent, held.name);
+    const auto node = core_.nodes.find(held.parent, held.name);
+    if (path && node) tell_open(held.parent, Notice{Kind::name, std::move(*path)}, *node, look);
   }
 }
 
@@ -254,6 +266,8 @@ void Invalidator::tell_open(NodeId parent, const Notice& notice, NodeId node, Lo
 }
 
 void Invalidator::tell_everything() {
+  Look look{core_.local_root.get()};
+  tell_held(0, look);
   for (const NodeId node : core_.nodes.all()) {
     if (core_.nodes.is_directory(node)) {
       listing(node);

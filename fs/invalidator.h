@@ -80,6 +80,7 @@ class Invalidator {
   void tell_linked(const Notice& notice, Look& look, Batch& batch);
   void tell_below(NodeId directory, bool again);
   void tell_everything();
+  void tell_held(NodeId directory, Look& look);  // 0: all
   void tell_open(NodeId parent, const Notice& notice, NodeId node, Look& look) EXCLUDES(mutex_);
   void give_back_memory();
   void attributes(NodeId node, bool again);

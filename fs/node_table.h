@@ -97,6 +97,8 @@ class NodeTable {
   bool open_as_other(NodeId id, std::uint64_t device, std::uint64_t inode) const EXCLUDES(mutex_);
   NodeId find_local(std::uint64_t device, std::uint64_t inode) const EXCLUDES(mutex_);  // 0: unknown
   std::vector<NodeId> children(NodeId directory) const EXCLUDES(mutex_);
+  // The names, in a directory or (0) anywhere, of files that are open or have other names.
+  std::vector<Name> names_held(NodeId directory) const EXCLUDES(mutex_);
   std::vector<NodeId> all() const EXCLUDES(mutex_);
 
  private:
@@ -167,6 +169,7 @@ class NodeTable {
   void index(NodeId id, Node& node, const InodeKey& key) REQUIRES(mutex_);
   void unindex(NodeId id, Node& node) REQUIRES(mutex_);
   void drop_unused(NodeId id) REQUIRES(mutex_);
+  bool is_held(const NameEntry& entry) const REQUIRES(mutex_);
   bool build_path(NodeId id, std::string& path) const REQUIRES(mutex_);
 
   std::atomic<std::uint64_t> renames_{0};  // rename() and exchange() so far

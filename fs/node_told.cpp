@@ -67,6 +67,27 @@ std::vector<NodeId> NodeTable::children(NodeId directory) const {
   return children;
 }
 
+std::vector<NodeTable::Name> NodeTable::names_held(NodeId directory) const {
+  MutexLock lock(mutex_);
+  std::vector<Name> held;
+  if (directory == 0) {
+    for (const NameEntry& each : names_) {
+      if (is_held(each)) held.push_back({each.first.parent, each.first.name});
+    }
+  } else if (auto at = nodes_.find(directory); at != nodes_.end()) {
+    for (const NameEntry* each = at->second.first_child; each != nullptr; each = each->second.behind) {
+      if (is_held(*each)) held.push_back({each->first.parent, each->first.name});
+    }
+  }
+  return held;
+}
+
+bool NodeTable::is_held(const NameEntry& entry) const {
+  const Node& node = nodes_.at(entry.second.node);
+  const bool others = node.name != nullptr && node.name->second.other != nullptr;
+  return node.type != S_IFDIR && (node.opens > 0 || others);
+}
+
 std::vector<NodeId> NodeTable::all() const {
   MutexLock lock(mutex_);
   std::vector<NodeId> all;

@@ -305,6 +305,31 @@ class Through(Case):
         self.assertTrue(soon(lambda: names(self.on).count("film") == 1))  # it was made underneath
 
 
+class WatchedLate(unittest.TestCase):
+    def test_replaced_while_it_is_open_before_its_directory_was_watched(self):
+        """Nobody says which names have changed."""
+        m = Mounted(watch=0, trust=1)
+        self.addCleanup(m.close)
+        m.start()
+        time.sleep(1.2)  # the mount asks once a second whether changes are told
+        os.mkdir(m.under("d"))
+        for name in ("held", "linked"):
+            write(m.under("d/" + name), b"old")
+            os.utime(m.under("d/" + name), (OLD, OLD))
+        os.link(m.under("d/linked"), m.under("d/other name"))
+        walk(m.on("d"))
+        with open(m.on("d/held"), "rb", buffering=0) as held:
+            for name in ("held", "linked"):
+                write(m.under("new"), b"replaced")
+                os.rename(m.under("new"), m.under("d/" + name))
+            m.tell("invalidate-names d")
+            self.assertTrue(soon(lambda: os.stat(m.on("d/held")).st_size == 8))
+            self.assertTrue(soon(lambda: os.stat(m.on("d/linked")).st_size == 8))
+            self.assertEqual(held.read(), b"old")
+        self.assertEqual(read(m.on("d/other name")), b"old")
+        m.stop()
+
+
 class VaultOnly(unittest.TestCase):
     """Files that a vault's listing showed, of several requests' worth of names."""
     COUNT = 400
