@@ -248,8 +248,12 @@ void Invalidator::tell_below(NodeId directory, bool again) {
 void Invalidator::tell_open(NodeId parent, const Notice& notice, NodeId node, Look& look) {
   const bool open = core_.nodes.open_count(node) > 0;
   const bool linked = core_.nodes.has_other_names(node);
-  if (!(open || linked) || core_.nodes.is_directory(node)) return;
+  const bool goes_on = (open || linked) && !core_.nodes.is_directory(node);
+  if (!goes_on && notice.kind != Kind::name) return;
   const auto now = look.at(notice.path);
+  // What the type alone forbids or leads elsewhere the kernel decides without asking.
+  const bool other_type = now && !core_.nodes.has_type(node, now->st_mode);
+  if (!goes_on && !other_type) return;
   const bool other = !now || !core_.nodes.is_local(node, now->st_dev, now->st_ino);
   Taken taken{.node = node};
   if (notice.kind == Kind::name && other) {

@@ -96,6 +96,7 @@ class NodeTable {
   // It is open as a local file, and not as this one.
   bool open_as_other(NodeId id, std::uint64_t device, std::uint64_t inode) const EXCLUDES(mutex_);
   NodeId find_local(std::uint64_t device, std::uint64_t inode) const EXCLUDES(mutex_);  // 0: unknown
+  bool has_type(NodeId id, mode_t mode) const EXCLUDES(mutex_);  // true for what is not known
   std::vector<NodeId> children(NodeId directory) const EXCLUDES(mutex_);
   // The names, in a directory or (0) anywhere, of files that are open or have other names.
   std::vector<Name> names_held(NodeId directory) const EXCLUDES(mutex_);

@@ -33,6 +33,12 @@ bool NodeTable::is_directory(NodeId id) const {
   return at != nodes_.end() && at->second.type == S_IFDIR;
 }
 
+bool NodeTable::has_type(NodeId id, mode_t mode) const {
+  MutexLock lock(mutex_);
+  auto at = nodes_.find(id);
+  return at == nodes_.end() || at->second.type == (mode & S_IFMT);
+}
+
 bool NodeTable::has_other_names(NodeId id) const {
   MutexLock lock(mutex_);
   auto at = nodes_.find(id);

@@ -25,7 +25,12 @@ void op_symlink(Core& core, EntryReply reply, std::string target, NodeId parent,
 void op_readlink(Core& core, LinkReply reply, NodeId node) {
   auto body = [&core, node](const May& may) -> Result<std::string> {
     MEDIAFS_ASSIGN(const std::string path, core.path_of(node));
-    if (core.nodes.branch(node) != Branch::share) return tree::read_link(core.local_root.get(), path);
+    if (core.nodes.branch(node) != Branch::share) {
+      auto text = tree::read_link(core.local_root.get(), path);
+      if (!text && text.error().sys_errno == EINVAL)  // it was a link; the kernel looks again
+        return make_error(ErrorCode::stale, printable(path), "the name stands for something else");
+      return text;
+    }
     return core.ask_share<std::string>([path](int root) { return tree::read_link(root, path); }, may);
   };
   core.serve(std::move(reply), std::move(body),

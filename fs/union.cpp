@@ -317,7 +317,7 @@ Result<Core::Attributes> Core::attributes_at(NodeId node, const std::string& pat
   MEDIAFS_TRY(ask_writer(node, found, may));
   const bool other =
       found.branch == Branch::local && nodes.open_as_other(node, found.st.st_dev, found.st.st_ino);
-  if (other || S_ISDIR(found.st.st_mode) != nodes.is_directory(node))
+  if (other || !nodes.has_type(node, found.st.st_mode))
     return make_error(ErrorCode::stale, printable(path), "the name stands for something else");
   found.st.st_ino = shown_inode(node, path, found);
   // Nobody tells of a change of the root itself.

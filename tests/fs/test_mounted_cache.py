@@ -1,5 +1,6 @@
 """What the kernel keeps: nothing is asked twice, and changes underneath are seen all the same. What the daemon is not
 asked is what works while it is stopped."""
+import errno
 import os
 import signal
 import threading
@@ -200,6 +201,48 @@ class Underneath(Case):
             self.assertEqual(held.read(), b"x" * 8)
             os.unlink(M.under(self.dir + "/f8"))
             self.assertTrue(soon(lambda: not os.path.exists(self.on + "/f8")))
+
+    def test_another_type(self):
+        """What the type alone forbids the kernel decides by itself: of each type, what only that one can."""
+        def make(path, kind):
+            if kind == "directory":
+                os.mkdir(path)
+                write(path + "/in", b"within")
+            elif kind == "link":
+                os.symlink(M.under(self.dir + "/f3"), path)
+            else:
+                write(path, b"a file")
+
+        def remove(path):
+            if os.path.isdir(path) and not os.path.islink(path):
+                os.unlink(path + "/in")
+                os.rmdir(path)
+            else:
+                os.unlink(path)
+
+        can = {"directory": [lambda p: read(p + "/in") == b"within", lambda p: os.listdir(p) == ["in"]],
+               "link": [lambda p: bool(os.readlink(p)), lambda p: os.path.islink(p), lambda p: read(p) == b"x" * 3],
+               "file": [lambda p: open(p, "r+b").close() is None, lambda p: read(p) == b"a file",
+                        lambda p: os.path.isfile(p)]}
+
+        def does(action, path):
+            try:
+                return action(path)
+            except OSError as e:
+                self.assertNotEqual(e.errno, errno.EIO)
+                return False
+
+        cases = [("%s-%s-%d" % (was, now, n), was, now, action)
+                 for was in can for now in can if was != now for n, action in enumerate(can[now])]
+        for name, was, _, _ in cases:
+            make(M.under(self.dir + "/" + name), was)
+        for name, was, _, _ in cases:
+            for action in can[was]:
+                self.assertTrue(soon(lambda: does(action, self.on + "/" + name)), name)
+        for name, was, now, action in cases:
+            remove(M.under(self.dir + "/" + name))
+            make(M.under(self.dir + "/" + name), now)
+            self.assertTrue(soon(lambda: does(action, self.on + "/" + name)), name)
 
     def test_file_and_directory_take_turns(self):
         self.settled()

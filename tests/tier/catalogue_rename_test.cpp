@@ -15,6 +15,22 @@ VaultCopy moved(const Node& node) {
 
 }  // namespace
 
+TEST_CASE_FIXTURE(CatalogueFixture, "a file that took a deleted one's path and goes on forgets its object") {
+  synced("a", 1, 1);
+  REQUIRE(cat().remove("a", true));
+  adopted("a", file_stat(2, 5, 200));
+  CHECK(*cat().key_in_use("a"));  // so the forget job leaves the object for the new file's to overwrite
+  finish_jobs();
+  SUBCASE("renamed") {
+    mv("a", "b");
+    REQUIRE(cat().rename({"a", "b", disk["b"], true, true}));
+  }
+  SUBCASE("removed") {
+    REQUIRE(cat().remove("a", true));
+  }
+  CHECK(has_job("forget", "a"));
+}
+
 TEST_CASE_FIXTURE(CatalogueFixture, "rename of a file: one row, one change, its object follows") {
   const Node old = synced("a", 11, 1);
   mv("a", "D/b");

@@ -20,9 +20,17 @@ Result<bool> put_under_way(Tx& tx, const Node& node) {
   return upload && !node.vault;
 }
 
-Status follow_file(Tx& tx, const Node& node, const std::string& to) {
+// The path's key is to be forgotten when the file leaves it: for that, or for what an earlier life of the path left there,
+// which the file would have overwritten.
+Result<bool> leaves_object(Tx& tx, const Node& node) {
   MEDIAFS_ASSIGN(const bool under_way, put_under_way(tx, node));
-  if (under_way) MEDIAFS_TRY(forget_key(tx, node.path));
+  if (under_way || node.vault) return under_way;
+  return tombstoned(tx.db, node.path);
+}
+
+Status follow_file(Tx& tx, const Node& node, const std::string& to) {
+  MEDIAFS_ASSIGN(const bool forget_path, leaves_object(tx, node));
+  if (forget_path) MEDIAFS_TRY(forget_key(tx, node.path));
   if (!node.vault || node.vault->lost) return {};
   if (node.vault->key == to) return delete_tombstone(tx, to);  // renamed back before the object had moved
   MEDIAFS_TRY(put_tombstone(tx, node.vault->key));
@@ -217,11 +225,7 @@ Status check_rename(const Catalogue::RenameRequest& request) {
 }  // namespace
 
 Status end_file(Tx& tx, const Node& node) {
-  MEDIAFS_ASSIGN(bool forget_path, put_under_way(tx, node));
-  if (!forget_path && !node.vault) {
-    // What an earlier life left under this key, which the new one would have overwritten.
-    MEDIAFS_ASSIGN(forget_path, tombstoned(tx.db, node.path));
-  }
+  MEDIAFS_ASSIGN(const bool forget_path, leaves_object(tx, node));
   MEDIAFS_TRY(delete_node(tx, node.id));
   if (forget_path) MEDIAFS_TRY(forget_key(tx, node.path));
   return node.vault ? forget_key(tx, node.vault->key) : Status{};
