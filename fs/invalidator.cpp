@@ -254,7 +254,8 @@ void Invalidator::tell_open(NodeId parent, const Notice& notice, NodeId node, Lo
   // What the type alone forbids or leads elsewhere the kernel decides without asking.
   const bool other_type = now && !core_.nodes.has_type(node, now->st_mode);
   if (!goes_on && !other_type) return;
-  const bool other = !now || !core_.nodes.is_local(node, now->st_dev, now->st_ino);
+  // The number alone does not tell: the filesystem gives a removed file's to the next one.
+  const bool other = !now || other_type || !core_.nodes.is_local(node, now->st_dev, now->st_ino);
   Taken taken{.node = node};
   if (notice.kind == Kind::name && other) {
     taken.parent = parent;

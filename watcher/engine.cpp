@@ -57,6 +57,7 @@ Status Engine::open() {
   poll_due_ = std::chrono::steady_clock::now() + options_.poll_unwatched;
   begin_scan_all();
   publish_stats();
+  open_.store(true, std::memory_order_release);
   return {};
 }
 
@@ -153,7 +154,7 @@ void Engine::take_requests() {
 
 // In this order: what is no longer unread is being worked on, and then in the figures.
 Stats Engine::stats() const {
-  const bool behind = inotify_.unread() || at_work_;
+  const bool behind = open_.load(std::memory_order_acquire) && (inotify_.unread() || at_work_);
   MutexLock lock(mutex_);
   Stats now = stats_;
   if (behind) ++now.pending;

@@ -160,6 +160,7 @@ class Engine {
 
   mutable Mutex mutex_;
   std::vector<std::string> requests_ GUARDED_BY(mutex_);
+  std::atomic<bool> open_{false};  // stats() may be asked before
   std::atomic<bool> at_work_{false};
   Stats stats_ GUARDED_BY(mutex_);
 };

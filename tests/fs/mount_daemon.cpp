@@ -92,6 +92,12 @@ Status open_world(World& w, const Settings& s) {
   }
   w.mover = std::make_unique<tier::Mover>(w.b);
   w.reconcile = std::make_unique<tier::Reconcile>(w.b, [](const std::string&) {});
+  if (s.watch) {  // before the mount, whose threads ask it
+    w.watcher = std::make_unique<watcher::Watcher>(
+        watcher::Watcher::Options{.root = s.local,
+                                  .hidden = [&w](std::string_view p) { return w.b.is_state(p); }},
+        [](const watcher::Event&) {}, [&w](const watcher::RawEvent& event) { w.cache.noticed(event); });
+  }
   MEDIAFS_ASSIGN(w.mount,
                  fs::Mount::create({.branches = w.b,
                                     .streams = w.streams.get(),
@@ -104,12 +110,7 @@ Status open_world(World& w, const Settings& s) {
                                     .space_limit = std::chrono::milliseconds(s.space_limit_ms),
                                     .watched = [&w, &s] { return s.trust || w.cache.watched(); },
                                     .passthrough = s.passthrough}));
-  if (!s.watch) return {};
-  w.watcher = std::make_unique<watcher::Watcher>(
-      watcher::Watcher::Options{.root = s.local,
-                                .hidden = [&w](std::string_view p) { return w.b.is_state(p); }},
-      [](const watcher::Event&) {}, [&w](const watcher::RawEvent& event) { w.cache.noticed(event); });
-  return w.watcher->start();
+  return w.watcher ? w.watcher->start() : Status{};
 }
 
 // Catalogued, checksummed and in the vault.
