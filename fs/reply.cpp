@@ -1,8 +1,12 @@
 #include "fs/reply.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cerrno>
+#include <sstream>
 
+#include "common/fd.h"
 #include "fs/core.h"
 #include "fs/errno.h"
 #include "fs/negotiate.h"
@@ -46,13 +50,18 @@ Caller Reply::caller() const {
   return Caller{context->uid, context->gid, context->umask};
 }
 
+// fuse_req_getgroups of libfuse 3.14 reads beyond the end of what it read.
 std::vector<gid_t> Reply::groups() const {
+  constexpr std::size_t kLargest = 1U << 20;
+  constexpr std::string_view kLine = "\nGroups:";
   std::vector<gid_t> groups(1, caller().gid);
-  const int count = fuse_req_getgroups(request_, 0, nullptr);
-  if (count <= 0) return groups;
-  std::vector<gid_t> others(static_cast<std::size_t>(count));
-  const int got = std::min(fuse_req_getgroups(request_, count, others.data()), count);
-  if (got > 0) groups.insert(groups.end(), others.begin(), others.begin() + got);
+  const std::string id = std::to_string(fuse_req_ctx(request_)->pid);
+  const auto status = read_file(AT_FDCWD, "/proc/" + id + "/task/" + id + "/status", kLargest);
+  const std::size_t at = status ? status->find(kLine) : std::string::npos;
+  if (at == std::string::npos) return groups;
+  const std::size_t begin = at + kLine.size();
+  std::istringstream line(status->substr(begin, status->find('\n', begin) - begin));
+  for (gid_t group = 0; line >> group;) groups.push_back(group);
   return groups;
 }
 

@@ -95,7 +95,9 @@ Status open_world(World& w, const Settings& s) {
   if (s.watch) {  // before the mount, whose threads ask it
     w.watcher = std::make_unique<watcher::Watcher>(
         watcher::Watcher::Options{.root = s.local,
-                                  .hidden = [&w](std::string_view p) { return w.b.is_state(p); }},
+                                  .hidden = [&w](std::string_view p) { return w.b.is_state(p); },
+                                  // No file is waited for, nor opened to see whether it has settled.
+                                  .ignored = [](std::string_view) { return true; }},
         [](const watcher::Event&) {}, [&w](const watcher::RawEvent& event) { w.cache.noticed(event); });
   }
   MEDIAFS_ASSIGN(w.mount,
