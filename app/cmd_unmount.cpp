@@ -1,4 +1,5 @@
 // mediafs unmount: ends a daemon, after its uploads if asked.
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -38,6 +39,19 @@ bool wait_for_end(const Fd& process, int limit_ms) {
   while (process && (ready = poll(&p, 1, limit_ms)) < 0 && errno == EINTR) {
   }
   return !process || ready > 0;
+}
+
+// The tree is gone while what is open of it goes on, or the daemon ended. The kernel tells each change of the table.
+void wait_until_detached(const Fd& process, const std::string& mountpoint) {
+  const Fd table(open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC));
+  for (;;) {
+    const auto mounts = mounts_of();
+    const MountRecord* there = mounts ? mounted_at(*mounts, mountpoint) : nullptr;
+    if (there == nullptr || !there->is_fuse()) return;
+    pollfd p[] = {{.fd = process.get(), .events = POLLIN, .revents = 0},
+                  {.fd = table.get(), .events = POLLPRI, .revents = 0}};
+    if (!process || !table || (poll(p, 2, -1) < 0 && errno != EINTR) || p[0].revents != 0) return;
+  }
 }
 
 int fail_busy(const Context& context, const std::string& mountpoint, const MountUsers& found) {
@@ -124,7 +138,11 @@ Status end_daemon(const Context& context, const RunningDaemon& daemon, const Unm
   }
   auto stopped = call(context, daemon, "stop", {{"lazily", args.lazy}});
   if (!stopped) return std::move(stopped).error();
-  if (!args.lazy) wait_for_end(process, -1);  // lazily it ends with the last file that is closed
+  if (args.lazy) {
+    wait_until_detached(process, daemon.mountpoint);
+  } else {
+    wait_for_end(process, -1);
+  }
   return {};
 }
 
