@@ -23,6 +23,12 @@ namespace {
 // The share comes before the vault: other content of this name there would take the place of these bytes.
 Status nothing_else_shows(const Branches& b, const Node& node) {
   if (b.config.share.path.empty()) return {};
+  MEDIAFS_ASSIGN(const auto renames, b.catalogue->replacings());
+  for (const Replacing& r : renames) {
+    if (is_within(node.path, r.to))
+      return make_error(ErrorCode::busy, "evict " + printable(node.path),
+                        "the share has yet to follow its rename");
+  }
   constexpr WallNs kCoarse_ns = 2'000'000'000;  // as some servers keep times
   MEDIAFS_ASSIGN(const auto shown, b.catalogue->share_entry(node.path));
   if (!shown) return {};

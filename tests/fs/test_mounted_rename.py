@@ -388,10 +388,12 @@ class Kills(unittest.TestCase):
         write(m.share + "/.here", b"")
         m = self.killed_at("rename.after_disk", "local", "share", m, lambda: os.unlink(m.share + "/.here"))
         m.tell("store b")
-        m.tell("evict b")
+        with self.assertRaisesRegex(RuntimeError, "has yet to follow its rename"):  # what it has would be shown instead
+            m.tell("evict b")
         self.assertEqual(read(m.on("b")), b"source")
         write(m.share + "/.here", b"")
         self.gone_in_the_end(m.share + "/b")
+        self.evicted_in_the_end(m, "b")
         self.assertEqual(read(m.on("b")), b"source")
 
     def test_the_local_part_does_not_wait_for_an_absent_share(self):
@@ -410,6 +412,16 @@ class Kills(unittest.TestCase):
         while os.path.exists(path) and time.time() < deadline:
             time.sleep(0.02)
         self.assertFalse(os.path.exists(path))
+
+    def evicted_in_the_end(self, m, path):
+        """The note that the share has yet to follow goes after it has."""
+        deadline = time.time() + 20
+        while "local=1" in m.tell("find " + path) and time.time() < deadline:
+            try:
+                m.tell("evict " + path)
+            except RuntimeError as refused:
+                self.assertIn("has yet to follow its rename", str(refused))
+        self.assertIn("local=0", m.tell("find " + path))
 
 
 class Refusals(unittest.TestCase):
