@@ -23,6 +23,8 @@ namespace mediafs::fs {
 namespace {
 
 constexpr std::size_t kMaxThreads = 16;
+constexpr std::size_t kMaxLost = 64;  // threads that hang in a dead server, besides
+constexpr std::size_t kMaxProbes = 8;
 constexpr std::size_t kMaxWaiting = 4096;
 constexpr std::chrono::milliseconds kProbeEvery{500};
 // How long a look waits: some times what looks take here, within these.
@@ -35,6 +37,7 @@ struct Job {
   bool begun = false;
   bool done = false;
   bool given_up = false;
+  bool lost = false;  // with its thread, which counts no more
 };
 
 }  // namespace
@@ -52,11 +55,17 @@ struct ShareBranch::State : std::enable_shared_from_this<State> {
   std::deque<std::shared_ptr<Job>> jobs GUARDED_BY(mutex);
   std::size_t threads GUARDED_BY(mutex) = 0;
   std::size_t idle GUARDED_BY(mutex) = 0;
+  std::size_t lost GUARDED_BY(mutex) = 0;
   bool stopping GUARDED_BY(mutex) = false;
   bool probed GUARDED_BY(mutex) = false;
   std::uint64_t last_look GUARDED_BY(mutex) = 0;
-  std::map<std::uint64_t, SteadyTime> looks GUARDED_BY(mutex);  // under way, and since when
-  std::chrono::nanoseconds usual GUARDED_BY(mutex){};           // of a look, on average
+  struct Look {
+    SteadyTime since;
+    std::shared_ptr<Job> job;
+  };
+  std::map<std::uint64_t, Look> looks GUARDED_BY(mutex);  // under way
+  std::size_t probes GUARDED_BY(mutex) = 0;               // under way
+  std::chrono::nanoseconds usual GUARDED_BY(mutex){};     // of a look, on average
 
   // An unmounted share is an empty directory, which must not be believed.
   bool on_its_mount(int root) const {
@@ -110,20 +119,34 @@ struct ShareBranch::State : std::enable_shared_from_this<State> {
   }
   // Since when the oldest look is out.
   SteadyTime looking_since() const REQUIRES(mutex) {
-    return looks.empty() ? SteadyTime::max() : looks.begin()->second;
+    return looks.empty() ? SteadyTime::max() : looks.begin()->second.since;
   }
   void looked(std::uint64_t look) REQUIRES(mutex) {
     auto at = looks.find(look);
     if (at == looks.end()) return;  // given up
     const auto took =
-        std::min<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - at->second, kLongMoment);
+        std::min<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - at->second.since, kLongMoment);
     constexpr int kWeight = 8;
     usual += (took - usual) / kWeight;
     looks.erase(at);
   }
+  // It hangs, perhaps for ever: its thread is not to be missed when the share is mounted anew.
+  void lose(Job& job) REQUIRES(mutex) {
+    if (!job.begun || job.done || job.lost || lost >= kMaxLost) return;
+    job.lost = true;
+    ++lost;
+    --threads;
+    if (!jobs.empty()) start_worker();
+  }
+  void start_worker() REQUIRES(mutex) {
+    if (idle > 0 || threads >= kMaxThreads) return;
+    ++threads;
+    start_thread(&State::work, "fs-share");
+  }
   // Looks that nobody waits for hang, too.
   void give_up_looks() REQUIRES(mutex) {
     for (const auto& job : jobs) job->given_up = job->given_up || job->look != 0;
+    for (const auto& [number, look] : looks) lose(*look.job);
     looks.clear();
     found_absent(make_error(ErrorCode::timeout, "share " + options.path, "no answer in time"));
   }
@@ -143,12 +166,12 @@ struct ShareBranch::State : std::enable_shared_from_this<State> {
   void work() {
     MutexLock lock(mutex);
     for (;;) {
-      while (jobs.empty() && !stopping) {
+      while (jobs.empty() && !stopping && threads <= kMaxThreads) {
         ++idle;
         wake.wait(mutex);
         --idle;
       }
-      if (jobs.empty()) break;
+      if (jobs.empty() || threads > kMaxThreads) break;
       auto job = std::move(jobs.front());
       jobs.pop_front();
       auto work = std::move(job->work);
@@ -158,6 +181,10 @@ struct ShareBranch::State : std::enable_shared_from_this<State> {
         work();
         lock.lock();
         job->done = true;
+        if (job->lost) {  // no more
+          --lost;
+          ++threads;
+        }
         looked(job->look);
         settled.notify_all();
       }
@@ -169,24 +196,32 @@ struct ShareBranch::State : std::enable_shared_from_this<State> {
     --threads;
   }
 
+  // One may hang, in a mount that another one has taken the place of.
+  void ask() {
+    const bool there = answers();
+    if (there) look_for_mount();
+    MutexLock lock(mutex);
+    --probes;
+    probed = true;
+    settled.notify_all();
+    if (!there || usable.exchange(true)) return;
+    looks.clear();
+    times_back.fetch_add(1, std::memory_order_relaxed);
+    log::info("share is there", {{"path", options.path}});
+  }
+
   void probe() {
     MutexLock lock(mutex);
+    SteadyTime another{};
     while (!stopping) {
-      if (usable.load() && looking_since() < std::chrono::steady_clock::now() - options.timeout)
-        give_up_looks();
-      if (!usable.load()) {
-        lock.unlock();
-        const bool there = answers();
-        if (there) look_for_mount();
-        lock.lock();
-        if (there && !usable.exchange(true)) {
-          times_back.fetch_add(1, std::memory_order_relaxed);
-          log::info("share is there", {{"path", options.path}});
-        }
-        probed = true;
-        settled.notify_all();
+      const SteadyTime now = std::chrono::steady_clock::now();
+      if (usable.load() && looking_since() < now - options.timeout) give_up_looks();
+      if (!usable.load() && (probes == 0 || (now >= another && probes < kMaxProbes))) {
+        ++probes;
+        another = now + options.timeout;
+        start_thread(&State::ask, "fs-share-probe");
       }
-      const auto next = std::chrono::steady_clock::now() + kProbeEvery;
+      const auto next = now + kProbeEvery;
       while (!stopping && wake.wait_until(mutex, next)) {
       }
     }
@@ -194,16 +229,13 @@ struct ShareBranch::State : std::enable_shared_from_this<State> {
 
   void post(std::shared_ptr<Job> job) REQUIRES(mutex) {
     jobs.push_back(std::move(job));
-    if (idle == 0 && threads < kMaxThreads) {
-      ++threads;
-      start_thread(&State::work, "fs-share");
-    }
+    start_worker();
     wake.notify_all();
   }
 };
 
 ShareBranch::ShareBranch(Options options) : state_(std::make_shared<State>(std::move(options))) {
-  state_->start_thread(&State::probe, "fs-share-probe");
+  state_->start_thread(&State::probe, "fs-share-watch");
 }
 
 ShareBranch::~ShareBranch() {
@@ -272,7 +304,7 @@ Status ShareBranch::run_plain(Wait wait, std::function<void()> work, const std::
     if (state_->looking_since() < now - state_->moment()) return late;
     deadline = now + state_->moment();
     job->look = ++state_->last_look;
-    state_->looks.emplace(job->look, now);
+    state_->looks.emplace(job->look, State::Look{now, job});
   }
   state_->post(job);
   bool in_time = true;
@@ -283,6 +315,7 @@ Status ShareBranch::run_plain(Wait wait, std::function<void()> work, const std::
   if (wait == Wait::moment && !stop.stop_requested()) return late;
   if (wait == Wait::deadline) {
     job->given_up = true;
+    state_->lose(*job);
     if (!job->begun) std::erase(state_->jobs, job);
   }
   lock.unlock();

@@ -94,6 +94,25 @@ TEST_CASE("what was given up before it began never begins") {
   }
 }
 
+TEST_CASE("threads that hang for ever are not missed") {
+  const test::TempDir dir;
+  ShareBranch share({.path = dir.path(), .marker = "", .timeout = std::chrono::milliseconds(100)});
+  REQUIRE(share.wait_until_probed());
+  auto gate = std::make_shared<Gate>();
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 16; ++i) {  // as many as there are
+    callers.emplace_back([&share, gate] {
+      auto hung = share.call<int>([gate](int) -> Result<int> { return gate->pass(), 1; });
+      CHECK_FALSE(hung);
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  CHECK(becomes(share, true));
+  CHECK(*share.call<int>([](int) -> Result<int> { return 2; }) == 2);
+  gate->release();
+  CHECK(*share.call<int>([](int) -> Result<int> { return 3; }) == 3);
+}
+
 TEST_CASE("a file whose open was given up is closed") {
   const test::TempDir dir;
   test::put(dir / "f", "x");
