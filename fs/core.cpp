@@ -189,14 +189,6 @@ fuse_entry_param Core::nameless_entry(const struct stat& st) {
   return e;
 }
 
-std::shared_ptr<FileHandle> Core::local_handle(NodeId node) {
-  for (const std::uint64_t id : nodes.handles(node)) {
-    auto handle = files.get(id);
-    if (handle && handle->node == node && handle->branch == Branch::local) return handle;
-  }
-  return nullptr;
-}
-
 Result<std::string> Core::path_of(NodeId node) const {
   if (auto path = nodes.path(node)) return std::move(*path);
   return make_error(ErrorCode::not_found, "path of a removed file");

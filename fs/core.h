@@ -109,6 +109,8 @@ class Core {
   Status ensure_local_directory(const std::string& path, const May& may);
   // Gives what was just made on local the mode and owner of what it stands for.
   Status make_like(const std::string& path, const struct stat& st);
+  // An empty file on local takes the place of what the vault has at `path`, for `writer`, who may not keep its set-id bits.
+  Status replace_with_empty(const std::string& path, const Found& found, uid_t writer, const May& may);
   // A name came or went there, but not on the local branch, whose times the directory shows: they are now.
   void names_changed(const std::string& directory);
   // Room for `bytes` more on the local branch: now, or on a thread that may wait for eviction (bounded).
@@ -140,8 +142,19 @@ class Core {
       if (nodes.renames() == before) return result;  // not the path: there and back again is the same one
     }
   }
-  // Whoever has it open as a local file, also where it has no name; null: nobody.
-  std::shared_ptr<FileHandle> local_handle(NodeId node);
+  // Somebody's open file of that node, also where it has no name; null: none is `wanted`.
+  template <class Wanted>
+  std::shared_ptr<FileHandle> handle_of(NodeId node, Wanted wanted) const {
+    for (const std::uint64_t id : nodes.handles(node)) {
+      auto handle = files.get(id);
+      if (handle && handle->node == node && wanted(*handle))
+        return handle;  // directories have numbers of their own
+    }
+    return nullptr;
+  }
+  std::shared_ptr<FileHandle> local_handle(NodeId node) const {
+    return handle_of(node, [](const FileHandle& h) { return h.branch == Branch::local; });
+  }
   Result<std::string> path_of(NodeId node) const;  // stale: it has no name any more
   Result<std::string> path_of(NodeId parent, const std::string& name) const;
   bool is_control(std::string_view path) const { return b.is_state(path); }
@@ -210,9 +223,10 @@ class Core {
   fuse_session* session = nullptr;
   Negotiation negotiation;
   Passthrough passthrough;
-  bool stateless_directories = false;                   // said by init()
-  std::atomic<bool> trusted{false};                     // changes underneath are told: see Invalidator
-  std::function<void(NodeId directory)> short_listing;  // its listing is good for a second
+  bool stateless_directories = false;                         // said by init()
+  std::atomic<bool> trusted{false};                           // changes underneath are told: see Invalidator
+  std::function<void(NodeId directory)> short_listing;        // its listing is good for a second
+  std::function<void(const std::string&path)> doing, undone;  // see Invalidator
   NodeTable nodes;
   HandleTable<FileHandle> files;
   HandleTable<DirHandle> dirs;
@@ -224,7 +238,6 @@ class Core {
   Result<struct stat> attributes_of(NodeId node, FileHandle& handle, const May& may);
   Result<Attributes> attributes_at(NodeId node, const std::string& path, const May& may);
   Result<std::optional<std::vector<tree::Item>>> list_share(const std::string& path, const May& may);
-  std::shared_ptr<FileHandle> share_writer(NodeId node) const;
   Pool* pool(Level level);
   std::shared_ptr<void> count(Level level) EXCLUDES(under_way_mutex_);  // under way while that lives
 

@@ -21,6 +21,8 @@ constexpr std::size_t kMaxTaken = 4096;
 constexpr std::chrono::milliseconds kGather{1};
 constexpr std::chrono::milliseconds kOnceMore{1000};
 constexpr std::chrono::milliseconds kBatchEvery{50};
+constexpr std::chrono::milliseconds kOwnWithin{1000};  // the notice of a change of our own comes
+constexpr std::size_t kMaxDoings = 256;
 constexpr std::chrono::milliseconds kTrustEvery{1000};
 
 // An ended connection is a pipe that nobody reads: see Mount's end_connection.
@@ -56,12 +58,36 @@ void Invalidator::stop() {
 void Invalidator::notice(Kind kind, std::string path) {
   if (kind == Kind::everything) core_.trusted = false;
   MutexLock lock(mutex_);
+  if (kind == Kind::attributes && is_own(path)) return;
   if (kind == Kind::everything || now_.size() >= kMaxNotices) {
     lost_ = true;
   } else {
     now_.notices.insert({kind, std::move(path)});
   }
   if (lost_ || now_.size() == 1) changed_.notify_all();
+}
+
+void Invalidator::doing(const std::string& path) {
+  const SteadyTime now = std::chrono::steady_clock::now();
+  MutexLock lock(mutex_);
+  std::erase_if(doings_, [&](const auto& each) { return each.second < now; });
+  if (doings_.size() < kMaxDoings) doings_.insert_or_assign(path, now + kOwnWithin);
+}
+
+void Invalidator::undone(const std::string& path) {
+  {
+    MutexLock lock(mutex_);
+    if (is_own(path)) return;
+  }
+  notice(Kind::attributes, path);
+}
+
+bool Invalidator::is_own(const std::string& path) {
+  auto at = doings_.find(path);
+  if (at == doings_.end()) return false;
+  const bool in_time = std::chrono::steady_clock::now() < at->second;
+  doings_.erase(at);
+  return in_time;
 }
 
 void Invalidator::short_listing(NodeId directory) {
@@ -116,9 +142,13 @@ void Invalidator::run(const std::stop_token& stop) noexcept {
       }
       if (lost) tell_everything();
       tell(batch, false);
-      for (Batch& each : again) tell(each, true);
+      for (Batch& each : again) {
+        if (each.everything) tell_everything();
+        tell(each, true);
+      }
       give_back_memory();
       MutexLock lock(mutex_);
+      if (lost && !std::exchange(later().everything, true)) ++waiting_;
       const std::size_t more = batch.notices.size() + batch.linked.size();
       if (waiting_ + more > kMaxWaiting) lost_ = true;
       if (more == 0 || lost_) continue;

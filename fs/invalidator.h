@@ -17,6 +17,7 @@
 #include <functional>
 #include <string>
 #include <thread>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "common/clock.h"
@@ -42,6 +43,11 @@ class Invalidator {
   void stop();  // REQUIRES: the mount's connection has ended, or there never was one
 
   void notice(Kind kind, std::string path) EXCLUDES(mutex_);
+  // The mount is about to change attributes as the kernel asked, who then asks for all of them: were it told of the
+  // change just then, it would take that answer for an older one, and go on by what it had. So the next notice of them,
+  // if it comes soon, is none. undone(): it was not done after all, and what was noticed meanwhile was another's doing.
+  void doing(const std::string& path) EXCLUDES(mutex_);
+  void undone(const std::string& path) EXCLUDES(mutex_);
   // The kernel keeps the listing that it is being told, which nobody may take from it when it changes.
   void short_listing(NodeId directory) EXCLUDES(mutex_);
 
@@ -58,10 +64,13 @@ class Invalidator {
   };
   struct Batch {
     SteadyTime due{};
+    bool everything = false;
     std::unordered_set<Notice, NoticeHash> notices = {};
     std::unordered_set<NodeId> listings = {};
     std::unordered_set<NodeId> linked = {};  // other names of what the notices are about
-    std::size_t size() const { return notices.size() + listings.size() + linked.size(); }
+    std::size_t size() const {
+      return std::size_t{everything} + notices.size() + listings.size() + linked.size();
+    }
   };
   struct Taken {  // a name that the kernel has of a file that goes on without it, or an open file's bytes
     NodeId node = 0, parent = 0;
@@ -73,6 +82,7 @@ class Invalidator {
   void take_names(const std::stop_token& stop) noexcept;
   std::vector<Batch> due() EXCLUDES(mutex_);
   Batch& later() REQUIRES(mutex_);
+  bool is_own(const std::string& path) REQUIRES(mutex_);
   void look_after_trust();
   struct Look;  // at the disk, once for all notices of a directory
   void tell(Batch& batch, bool again);
@@ -97,6 +107,7 @@ class Invalidator {
   std::size_t waiting_ GUARDED_BY(mutex_) = 0;  // in later_
   bool lost_ GUARDED_BY(mutex_) = false;        // there were too many
   std::deque<Taken> taken_ GUARDED_BY(mutex_);
+  std::unordered_map<std::string, SteadyTime> doings_ GUARDED_BY(mutex_);  // until when it is
   std::jthread thread_, names_thread_;
 };
 

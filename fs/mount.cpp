@@ -186,6 +186,8 @@ Result<std::unique_ptr<Mount>> Mount::create(Options options) {
   impl->core->short_listing = [told = impl->invalidator.get()](NodeId directory) {
     told->short_listing(directory);
   };
+  impl->core->doing = [told = impl->invalidator.get()](const std::string& path) { told->doing(path); };
+  impl->core->undone = [told = impl->invalidator.get()](const std::string& path) { told->undone(path); };
   impl->invalidator->start();
   return std::unique_ptr<Mount>(new Mount(std::move(impl)));
 }

@@ -368,20 +368,17 @@ std::vector<std::uint64_t> NodeTable::handles(NodeId id) const {
   return open == handles_.end() ? std::vector<std::uint64_t>{} : open->second;
 }
 
-std::optional<std::uint64_t> NodeTable::any_handle(NodeId id) const {
-  MutexLock lock(mutex_);
-  auto open = handles_.find(id);
-  if (open == handles_.end() || open->second.empty()) return std::nullopt;
-  return open->second.front();
-}
-
-bool NodeTable::same_content(NodeId id, std::uint64_t size_bytes, std::int64_t mtime_ns) {
+bool NodeTable::same_content(NodeId id, const struct stat& st) {
+  constexpr std::int64_t kSecond = 1'000'000'000;
+  const Content now{.inode = st.st_ino,
+                    .size_bytes = static_cast<std::uint64_t>(st.st_size),
+                    .mtime_ns = st.st_mtim.tv_sec * kSecond + st.st_mtim.tv_nsec,
+                    .ctime_ns = st.st_ctim.tv_sec * kSecond + st.st_ctim.tv_nsec};
   MutexLock lock(mutex_);
   if (!nodes_.contains(id)) return false;
   auto [at, fresh] = contents_.try_emplace(id);
-  Content& known = at->second;
-  const bool same = !fresh && known.mtime_ns == mtime_ns && known.size_bytes == size_bytes;
-  known = {size_bytes, mtime_ns};
+  const bool same = !fresh && at->second == now;
+  at->second = now;
   return same;
 }
 

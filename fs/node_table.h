@@ -80,9 +80,8 @@ class NodeTable {
   void closed(NodeId id, std::uint64_t handle, Branch branch) EXCLUDES(mutex_);
   std::uint64_t open_count(NodeId id) const EXCLUDES(mutex_);
   std::vector<std::uint64_t> handles(NodeId id) const EXCLUDES(mutex_);
-  std::optional<std::uint64_t> any_handle(NodeId id) const EXCLUDES(mutex_);
   // Whether the kernel's cached pages of the node are still of this content; remembers the new one.
-  bool same_content(NodeId id, std::uint64_t size_bytes, std::int64_t mtime_ns) EXCLUDES(mutex_);
+  bool same_content(NodeId id, const struct stat& st) EXCLUDES(mutex_);
   void forget_content(NodeId id) EXCLUDES(mutex_);  // the kernel writes it: nobody here can say
 
   // --- what the kernel may believe for long: see Invalidator. Said before the look at what it will be told.
@@ -156,8 +155,9 @@ class NodeTable {
     bool told = false, listed = false;
   };
   struct Content {
-    std::uint64_t size_bytes = 0;
-    std::int64_t mtime_ns = 0;
+    std::uint64_t inode = 0, size_bytes = 0;
+    std::int64_t mtime_ns = 0, ctime_ns = 0;
+    bool operator==(const Content&) const = default;
   };
 
   NodeId matching(NodeId parent, std::string_view name, const Seen& seen) REQUIRES(mutex_);

@@ -48,15 +48,7 @@ Status resize_vault(Core& core, const std::string& path, const Found& found, std
                     uid_t writer, const May& may) {
   if (size_bytes == static_cast<std::uint64_t>(found.st.st_size)) return {};
   if (size_bytes != 0) return core.fetch(path, may);
-  MEDIAFS_ASSIGN(auto claim, core.claim({path}, may));
-  if (auto still = core.resolve_vault(path); !still) return std::move(still).error();  // renamed just now
-  MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(path)), may));
-  const mode_t mode = writer == 0 ? found.st.st_mode & 07777 : tree::without_set_id(found.st);
-  auto made = tree::create_file(core.local_root.get(), path, O_WRONLY, mode);
-  if (!made && made.error().code != ErrorCode::exists) return std::move(made).error();
-  struct stat like = found.st;
-  like.st_mode = (like.st_mode & S_IFMT) | mode;
-  return core.make_like(path, like);
+  return core.replace_with_empty(path, found, writer, may);
 }
 
 Status change_path(Core& core, const std::string& path, const tree::Changes& c, Branch last, const May& may) {
@@ -94,7 +86,7 @@ Status change(Core& core, NodeId node, std::shared_ptr<FileHandle> handle, const
               const May& may) {
   const auto path = core.nodes.path(node);
   if (!handle && !path) {
-    if (auto any = core.nodes.any_handle(node)) handle = core.files.get(*any);
+    handle = core.handle_of(node, [](const FileHandle&) { return true; });
   }
   if (path && core.is_control(*path)) return make_error(ErrorCode::read_only, printable(*path));
   if (handle && handle->branch == Branch::local) {

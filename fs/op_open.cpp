@@ -24,8 +24,7 @@ bool writes(int flags) {
 }
 
 void remember_content(Core& core, NodeId node, const struct stat& st, Opened& opened) {
-  const std::int64_t mtime_ns = std::int64_t{st.st_mtim.tv_sec} * 1'000'000'000 + st.st_mtim.tv_nsec;
-  opened.keep_cache = core.nodes.same_content(node, static_cast<std::uint64_t>(st.st_size), mtime_ns);
+  opened.keep_cache = core.nodes.same_content(node, st);
 }
 
 // Unset: the file was evicted or removed between looking and opening.
@@ -61,23 +60,13 @@ Result<Opened> open_share(Core& core, const std::string& path, const Opener& who
   return opened;
 }
 
-// An empty file on the SSD takes the place of the vault's content.
-Status replace_with_empty(Core& core, const std::string& path, const Found& found, const May& may) {
-  MEDIAFS_ASSIGN(auto claim, core.claim({path}, may));
-  if (auto still = core.resolve_vault(path); !still) return std::move(still).error();  // renamed just now
-  MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(path)), may));
-  auto made = tree::create_file(core.local_root.get(), path, O_WRONLY, found.st.st_mode & 07777);
-  if (!made && made.error().code != ErrorCode::exists) return std::move(made).error();
-  return core.make_like(path, found.st);
-}
-
-Result<std::optional<Opened>> open_vault(Core& core, NodeId node, const std::string& path, const Found& found,
-                                         int flags, const May& may) {
-  if ((flags & O_TRUNC) != 0) {
-    MEDIAFS_TRY(replace_with_empty(core, path, found, may));
+Result<std::optional<Opened>> open_vault(Core& core, const Opener& who, const std::string& path,
+                                         const Found& found, const May& may) {
+  if ((who.flags & O_TRUNC) != 0) {
+    MEDIAFS_TRY(core.replace_with_empty(path, found, who.uid, may));
     return std::optional<Opened>{};
   }
-  if (writes(flags)) {
+  if (writes(who.flags)) {
     MEDIAFS_TRY(core.fetch(path, may));
     return std::optional<Opened>{};
   }
@@ -94,7 +83,7 @@ Result<std::optional<Opened>> open_vault(Core& core, NodeId node, const std::str
   opened.handle = std::make_shared<FileHandle>();
   opened.handle->branch = Branch::vault;
   MEDIAFS_ASSIGN(opened.handle->vault, VaultReader::open(core, found));
-  remember_content(core, node, found.st, opened);
+  remember_content(core, who.node, found.st, opened);
   return std::optional<Opened>(std::move(opened));
 }
 
@@ -175,7 +164,7 @@ Result<Opened> open_path(Core& core, const Opener& who, const std::string& path,
       found = std::move(*copy);
     }
     auto opened = found.branch == Branch::local ? open_local(core, node, path, flags, may)
-                                                : open_vault(core, node, path, found, flags, may);
+                                                : open_vault(core, who, path, found, may);
     if (!opened) return std::move(opened).error();
     if (!*opened) continue;
     note_opened(core, path, found.row);
@@ -193,21 +182,17 @@ bool mark(Core& core, NodeId node, const FileHandle& handle) {
   return path && core.b.in_incoming(*path) && mark_unfinished(handle.fd.get());
 }
 
-std::shared_ptr<FileHandle> other_writer(Core& core, NodeId node, std::uint64_t id) {
-  for (const std::uint64_t other : core.nodes.handles(node)) {
-    auto handle = other == id ? nullptr : core.files.get(other);
-    if (handle && handle->node == node && handle->fd && writes(handle->flags)) return handle;
-  }
-  return nullptr;
+std::shared_ptr<FileHandle> other_writer(Core& core, NodeId node, const FileHandle& own) {
+  return core.handle_of(node, [&own](const FileHandle& h) { return &h != &own && h.fd && writes(h.flags); });
 }
 
 // The last one that has it open for writing takes the mark away.
-void unmark(Core& core, NodeId node, std::uint64_t id, const FileHandle& handle) {
-  auto heir = other_writer(core, node, id);
+void unmark(Core& core, NodeId node, const FileHandle& handle) {
+  auto heir = other_writer(core, node, handle);
   if (!heir && handle.cut_short) return;  // it is not whole, as if we had been killed
   if (!heir) {
     clear_unfinished(handle.fd.get());
-    heir = other_writer(core, node, id);  // it came meanwhile, and its mark may just have gone
+    heir = other_writer(core, node, handle);  // it came meanwhile, and its mark may just have gone
     if (heir) mark_unfinished(handle.fd.get());
   }
   if (heir) heir->marked = true;
@@ -232,7 +217,8 @@ std::uint64_t register_handle(Core& core, NodeId node, int flags, const Opened& 
   core.nodes.opened(node, id, handle->branch, opened.st.st_dev, opened.st.st_ino);
   handle->marked = mark(core, node, *handle);  // once others see that it is open: see unmark()
   if (handle->vault) {
-    if (const auto writer = other_writer(core, node, id)) let_readers_follow(core, node, writer->fd.get());
+    if (const auto writer = other_writer(core, node, *handle))
+      let_readers_follow(core, node, writer->fd.get());
   } else if (handle->fd && (writes(flags) || (flags & O_TRUNC) != 0)) {
     let_readers_follow(core, node, handle->fd.get());
   }
@@ -250,7 +236,7 @@ void drop_handle(Core& core, NodeId node, std::uint64_t id) {
   if (const auto path = core.nodes.path(node); path && handle->share && writes(handle->flags))
     core.share_memory->changed(*path);
   handle->service.release();  // now: a thread that has just answered may hold the handle a moment longer
-  if (handle->marked) unmark(core, node, id, *handle);
+  if (handle->marked) unmark(core, node, *handle);
   handle.reset();
   core.nodes.closed(node, id, branch);
 }

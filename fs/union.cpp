@@ -195,6 +195,17 @@ Status Core::make_like(const std::string& path, const struct stat& st) {
   return tree::apply(local_root.get(), path, owner, true);
 }
 
+Status Core::replace_with_empty(const std::string& path, const Found& found, uid_t writer, const May& may) {
+  MEDIAFS_ASSIGN(auto claimed, claim({path}, may));
+  if (auto still = resolve_vault(path); !still) return std::move(still).error();  // renamed just now
+  MEDIAFS_TRY(ensure_local_directory(std::string(parent_path(path)), may));
+  struct stat like = found.st;
+  if (writer != 0) like.st_mode = (like.st_mode & S_IFMT) | tree::without_set_id(like);
+  auto made = tree::create_file(local_root.get(), path, O_WRONLY, like.st_mode & 07777);
+  if (!made && made.error().code != ErrorCode::exists) return std::move(made).error();
+  return make_like(path, like);
+}
+
 void Core::names_changed(const std::string& directory) {
   tree::Changes now;
   now.mtime = timespec{.tv_sec = 0, .tv_nsec = UTIME_NOW};
@@ -292,17 +303,10 @@ Result<struct stat> Core::attributes_of(NodeId node, FileHandle& handle, const M
 
 // Who writes to the file knows its size; what is remembered may be older, and the kernel appends where it is told that
 // the file ends.
-std::shared_ptr<FileHandle> Core::share_writer(NodeId node) const {
-  for (const std::uint64_t id : nodes.handles(node)) {
-    auto handle = files.get(id);
-    if (handle && handle->node == node && handle->share && (handle->flags & O_ACCMODE) != O_RDONLY)
-      return handle;
-  }
-  return nullptr;
-}
-
 Status Core::ask_writer(NodeId node, Found& found, const May& may) {
-  const auto writer = found.remembered ? share_writer(node) : nullptr;
+  if (!found.remembered) return {};
+  const auto writer = handle_of(
+      node, [](const FileHandle& h) { return h.share != nullptr && (h.flags & O_ACCMODE) != O_RDONLY; });
   if (!writer) return {};
   MEDIAFS_ASSIGN(found.st, attributes_of(node, *writer, may));
   return {};
@@ -326,11 +330,6 @@ Result<Core::Attributes> Core::attributes_at(NodeId node, const std::string& pat
 
 Result<Core::Attributes> Core::attributes(NodeId node, std::shared_ptr<FileHandle> handle, const May& may) {
   nodes.telling(node);
-  const auto open_handle = [&]() -> std::shared_ptr<FileHandle> {
-    const auto any = nodes.any_handle(node);
-    auto open = any ? files.get(*any) : nullptr;
-    return open && open->node == node ? open : nullptr;  // a directory's handles are numbered elsewhere
-  };
   const bool by_handle = handle && (handle->branch == Branch::local || handle->branch == Branch::share);
   if (!by_handle && nodes.path(node)) {
     const auto path_now = [&] { return path_of(node); };
@@ -341,7 +340,7 @@ Result<Core::Attributes> Core::attributes(NodeId node, std::shared_ptr<FileHandl
                    found.error().code == ErrorCode::not_directory);
     if (!gone) return found;
   }
-  if (!handle) handle = open_handle();
+  if (!handle) handle = handle_of(node, [](const FileHandle&) { return true; });
   if (const auto was = handle ? std::nullopt : nodes.was(node)) return Attributes{*was, kShortTimeout_s};
   if (!handle) return make_error(ErrorCode::stale, "attributes of a removed file");
   MEDIAFS_ASSIGN(const struct stat st, attributes_of(node, *handle, may));
