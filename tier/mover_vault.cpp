@@ -31,6 +31,13 @@ Error again(Error error) {
   return error;
 }
 
+// In a vault that is a directory the object of a file, or those of a directory, that bore the name before stand in the
+// way until their own jobs have moved or removed them.
+Error once_free(Error error) {
+  if (error.code != ErrorCode::not_directory && error.code != ErrorCode::is_directory) return error;
+  return make_error(ErrorCode::io, error.what, "what bore this name before is still there: " + error.cause);
+}
+
 VaultCopy copy_of(const ObjectInfo& info, const Node& node, WallNs now_ns) {
   return {.key = info.key,
           .size_bytes = info.size_bytes,
@@ -118,7 +125,7 @@ Status Mover::upload(std::int64_t id, std::int64_t generation, std::stop_token s
     if (!sent && sent.err().code == ErrorCode::changed) {
       return make_error(ErrorCode::io, "upload " + printable(key), sent.err().message());
     }
-    if (!sent) return std::move(sent).error();
+    if (!sent) return once_free(std::move(sent).error());
     PutResult put = std::move(*sent);
     crash_point("upload.after_put");
     if (put.checksum != *node.checksum || put.info.size_bytes != node.size_bytes) {
@@ -159,7 +166,7 @@ Status Mover::relocate(std::int64_t id, std::stop_token stop) {
     log::warning("vault object is gone", {{"path", printable(new_key)}, {"key", printable(old_key)}});
     return moved_on(b_.catalogue->vault_lost(id, old_key));
   }
-  if (!copied) return again(std::move(copied).error());
+  if (!copied) return once_free(again(std::move(copied).error()));
   crash_point("relocate.after_copy");
   if (copied->size_bytes != node.vault->size_bytes) {
     return make_error(ErrorCode::corrupt, "relocate " + printable(old_key),

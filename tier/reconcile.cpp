@@ -219,7 +219,8 @@ Status Reconcile::file_settled(const std::string& path) {
   auto st = stat_at(b_.local_root.get(), path);
   if (!st) {
     claim->release();
-    return st.err().code == ErrorCode::not_found ? file_gone(path) : Status(std::move(st).error());
+    const bool gone = st.err().code == ErrorCode::not_found || st.err().code == ErrorCode::not_directory;
+    return gone ? file_gone(path) : Status(std::move(st).error());
   }
   if (b_.in_incoming(path)) {
     claim->release();
@@ -227,10 +228,17 @@ Status Reconcile::file_settled(const std::string& path) {
     return {};
   }
   if (!b_.visible(path) || !(S_ISREG(st->st_mode) || S_ISDIR(st->st_mode))) return {};
-  auto adopted = b_.catalogue->adopt(
-      {path, *st, true}, [this](const std::string& old) { return bool(stat_at(b_.local_root.get(), old)); });
-  if (!adopted) return std::move(adopted).error();
-  return {};
+  const auto still_there = [this](const std::string& old) { return bool(stat_at(b_.local_root.get(), old)); };
+  auto adopted = b_.catalogue->adopt({path, *st, true}, still_there);
+  if (adopted) return {};
+  claim->release();
+  const bool below_file = adopted.err().code == ErrorCode::not_directory && path.find('/') != path.npos;
+  if (!below_file) return std::move(adopted).error();
+  // A directory above it took a file's place, and nobody has said so yet.
+  MEDIAFS_TRY(file_settled(std::string(parent_path(path))));
+  MEDIAFS_ASSIGN(claim, b_.claims->claim(path));
+  auto again = b_.catalogue->adopt({path, *st, true}, still_there);
+  return again ? Status() : Status(std::move(again).error());
 }
 
 Status Reconcile::file_moved(const std::string& path, const std::string& to) {

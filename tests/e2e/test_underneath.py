@@ -1,6 +1,7 @@
 """Changes made underneath, beside the mount, are seen through it although the kernel keeps what it was told.
-usage: test_underneath.py directories"""
+usage: test_underneath.py directories | other_kind"""
 import os
+import shutil
 
 from harness import check, check_equal, run
 
@@ -30,5 +31,48 @@ def directories(bench):
     daemon.stop()
 
 
+def other_kind(bench):
+    """A file in a directory's place, and a directory in a file's, are of the library as anything else is."""
+    vault = bench.folder("vault")
+    local = {"path": bench.folder("local"), "evict_below_free": "17M", "evict_until_free": "18M"}
+    daemon = bench.daemon({"local": local, "vault": {"url": "file://" + vault}})
+    daemon.start()
+    under = daemon.config["local"]["path"]
+
+    def holds(path, text):
+        return os.path.isfile(path) and read(path) == text
+
+    def read(path):
+        with open(path) as f:
+            return f.read()
+
+    def write(path, text):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as f:
+            f.write(text)
+
+    write(daemon.path("one"), "a file")
+    write(daemon.path("two/in"), "within")
+    write(daemon.path("three/in"), "within")
+    bench.wait_until(lambda: holds(vault + "/one", "a file") and holds(vault + "/two/in", "within") and
+                     holds(vault + "/three/in", "within"), 60, "the uploads")
+    bench.wait_until(daemon.jobs_done, 60, "the queue to be empty")
+    os.unlink(under + "/one")
+    write(under + "/one/in", "a directory now")
+    shutil.rmtree(under + "/two")
+    write(under + "/two", "a file now")
+    bench.wait_until(lambda: holds(vault + "/one/in", "a directory now") and holds(vault + "/two", "a file now"),
+                     60, "the uploads of what took their places")
+    bench.wait_until(lambda: holds(daemon.path("two (from the vault)/in"), "within"), 60, "what the vault had")
+    daemon.stop()
+    shutil.rmtree(under + "/three")
+    write(under + "/three", "a file now")
+    daemon.start()
+    bench.wait_until(lambda: holds(vault + "/three", "a file now"), 60, "the upload of what came meanwhile")
+    bench.wait_until(lambda: holds(daemon.path("three (from the vault)/in"), "within"), 60, "what the vault had")
+    check_equal(read(daemon.path("three")), "a file now", "what stands there")
+    daemon.stop()
+
+
 if __name__ == "__main__":
-    run(directories)
+    run(directories, other_kind)

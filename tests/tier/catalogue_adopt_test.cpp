@@ -215,10 +215,82 @@ TEST_CASE_FIXTURE(CatalogueFixture, "a file where a directory was, and the other
   disk["x"] = file_stat(13, 5, 10);
   CHECK(see("x") == Adopted::added);
   CHECK(node("x")->kind == NodeKind::file);
-  evicted("v", 14, 1);
-  const auto refused = cat().adopt({"v", directory_stat(15), true}, [](const std::string&) { return false; });
-  CHECK(refused.err().code == ErrorCode::exists);
-  CHECK(node("v")->vault);
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture,
+                  "a directory in the place of a file that the vault has too: replaced, and forgotten") {
+  synced("v", 14, 1);
+  disk["v"] = directory_stat(15);
+  CHECK(see("v") == Adopted::added);
+  CHECK(node("v")->kind == NodeKind::directory);
+  CHECK(changes() == Lines{"+v", "-v"});
+  CHECK(*cat().is_tombstoned("v"));
+  CHECK(job_count("forget") == 1);
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture,
+                  "a directory over what the vault alone has: that is kept, under a free name") {
+  const Node old = evicted("d/v.mkv", 14, 1);
+  std::string name = "d/v (from the vault).mkv";
+  SUBCASE("") {}
+  SUBCASE("not one that the disk has, or the catalogue, or the share") {
+    disk[name] = file_stat(16, 1, 1);
+    evicted("d/v (from the vault 2).mkv", 17, 2);
+    REQUIRE(
+        cat().remember_share("d", {ShareEntry{.name = "v (from the vault 3).mkv", .mode = S_IFREG | 0644}}));
+    name = "d/v (from the vault 4).mkv";
+  }
+  const auto before = cat().version();
+  disk["d/v.mkv"] = directory_stat(15);
+  CHECK(see("d/v.mkv") == Adopted::added);
+  CHECK(node("d/v.mkv")->kind == NodeKind::directory);
+  const auto kept = node(name);
+  REQUIRE(kept);
+  CHECK(kept->id == old.id);
+  CHECK(kept->in_vault());
+  CHECK(kept->vault->key == "d/v.mkv");
+  CHECK(has_job("relocate", name));
+  CHECK(changes(before) == Lines{"d/v.mkv>" + name});
+  close();
+  CHECK(told_shown == Lines{name});
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture,
+                  "a file over a directory: what the vault alone has left of that is kept") {
+  adopted("A", directory_stat(5));
+  adopted("A/new", file_stat(11, 5, 10));
+  synced("A/sub/both", 12, 1);
+  evicted("A/gone", 13, 2);
+  disk["A"] = file_stat(20, 7, 10);
+  const auto before = cat().version();
+  CHECK(see("A") == Adopted::added);
+  CHECK(node("A")->kind == NodeKind::file);
+  CHECK(has_job("checksum", "A"));
+  CHECK_FALSE(node("A (from the vault)/new"));
+  const auto both = node("A (from the vault)/sub/both");
+  REQUIRE(both);
+  CHECK_FALSE(both->local);
+  CHECK(both->vault->key == "A/sub/both");
+  CHECK(node("A (from the vault)/gone"));
+  CHECK(changes(before) == Lines{"-A/new", "A>A (from the vault)", "+A"});
+  CHECK(see("A") == Adopted::unchanged);
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture,
+                  "the name for what the vault alone has fits, whatever the old one's length") {
+  const std::string e = "\xc3\xa9";
+  std::string longest;
+  for (int i = 0; i < 125; ++i) longest += e;
+  longest += ".mkv";
+  evicted(longest, 14, 1);
+  disk[longest] = directory_stat(15);
+  CHECK(see(longest) == Adopted::added);
+  const auto entries = got(cat().list(""));
+  REQUIRE(entries.size() == 2);
+  for (const DirEntry& entry : entries) {
+    CHECK(entry.name.size() <= 255);
+    if (entry.name != longest) CHECK(entry.name.ends_with(e + " (from the vault).mkv"));
+  }
 }
 
 TEST_CASE_FIXTURE(CatalogueFixture, "mode and owner follow the local file, and its object follows them") {

@@ -58,6 +58,64 @@ TEST_CASE("scan: a file whose eviction was cut off between commit and unlink is 
   CHECK(rig.catalogue->version() == 1);
 }
 
+TEST_CASE("what took the place of the other kind of thing underneath is catalogued and uploaded") {
+  TierRig rig;
+  const auto settle = [&rig](std::initializer_list<const char*> paths) {
+    SUBCASE("while nobody watched") {
+      REQUIRE(rig.reconcile->scan({}));
+    }
+    SUBCASE("as the watcher tells it") {
+      for (const char* path : paths) REQUIRE(rig.reconcile->file_settled(path));
+    }
+    rig.run_jobs();
+  };
+  SUBCASE("a directory, of a file") {
+    rig.add("x", "film");
+    stdfs::remove(rig.local("x"));
+    rig.write("x/in/y", "another");
+    settle({"x/in/y", "x"});
+    CHECK(rig.node("x/in/y").in_vault());
+    CHECK(TierRig::read(rig.object("x/in/y")) == "another");
+  }
+  SUBCASE("a directory, of a file that the vault alone had") {
+    rig.add("x.mkv", "film");
+    const Node node = rig.node("x.mkv");
+    REQUIRE(rig.mover.evict(node.id, node.generation));
+    rig.write("x.mkv/y", "another");
+    settle({"x.mkv/y", "x.mkv"});
+    CHECK(TierRig::read(rig.object("x.mkv/y")) == "another");
+    CHECK(TierRig::read(rig.object("x (from the vault).mkv")) == "film");
+    REQUIRE(rig.mover.fetch("x (from the vault).mkv", {}, {}));
+    CHECK(TierRig::read(rig.local("x (from the vault).mkv")) == "film");
+  }
+  SUBCASE("a file, of a directory") {
+    rig.add("x/a", "film");
+    rig.write("x/b", "dirty");
+    REQUIRE(rig.reconcile->file_settled("x/b"));
+    stdfs::remove_all(rig.local("x"));
+    rig.write("x", "another");
+    settle({"x/a", "x/b", "x"});
+    CHECK(rig.node("x").in_vault());
+    CHECK(TierRig::read(rig.object("x")) == "another");
+    CHECK(TierRig::read(rig.object("x (from the vault)/a")) == "film");
+    CHECK_FALSE(rig.catalogue->find("x (from the vault)/b")->has_value());
+  }
+  SUBCASE("a file moved into the directory that has its name now") {
+    rig.add("x", "film");
+    stdfs::rename(rig.local("x"), rig.local("y"));
+    stdfs::create_directory(rig.local("x"));
+    stdfs::rename(rig.local("y"), rig.local("x/x"));
+    settle({"x/x", "x"});
+    CHECK(rig.node("x/x").in_vault());
+    CHECK(TierRig::read(rig.object("x/x")) == "film");
+  }
+  const auto version = rig.catalogue->version();
+  REQUIRE(rig.reconcile->scan({}));
+  CHECK(rig.catalogue->version() == version);
+  const auto left = *rig.catalogue->jobs().counts();
+  for (const JobCounts& counts : left) CHECK(counts.queued + counts.dead == 0);
+}
+
 TEST_CASE("scan removes what a killed fetch left") {
   TierRig rig;
   rig.write(".mediafs/tmp/fetch-1-1", "part");

@@ -68,7 +68,9 @@ class TierRig {
         for (const Job& job : *jobs) {
           const Status done = run(job);
           any = any || done.has_value() || done.err().code == ErrorCode::changed;
-          if (!done && done.err().code == ErrorCode::busy) {
+          const bool later =
+              !done && (done.err().code == ErrorCode::busy || done.err().code == ErrorCode::io);
+          if (later) {
             REQUIRE(catalogue->jobs().retry_later(job.id, done.err(), 0, true));
             any = ++busy < 100;
           } else {

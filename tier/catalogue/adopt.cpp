@@ -47,6 +47,7 @@ Result<std::string> local_child(sql::Connection& db, std::int64_t id) {
 struct Seen {
   bool known = false;
   std::vector<Candidate> candidates;
+  std::optional<Node> other_kind;  // what stood at the path, if it was no file now, or no directory
 };
 
 Result<Seen> look(sql::Connection& db, const AdoptRequest& request) {
@@ -56,6 +57,7 @@ Result<Seen> look(sql::Connection& db, const AdoptRequest& request) {
     seen.known = true;
     return seen;
   }
+  if (node && (node->kind == NodeKind::directory) != S_ISDIR(request.st.st_mode)) seen.other_kind = node;
   const Fingerprint print = fingerprint_of(request.st);
   if (node && node->local && node->local->fingerprint.device == print.device &&
       node->local->fingerprint.inode == print.inode) {
@@ -90,23 +92,6 @@ std::optional<Node> renamed_from(const Seen& seen, const AdoptRequest& request,
     return candidate.node;
   }
   return std::nullopt;
-}
-
-// A file took a directory's place underneath, or the other way round. What the vault alone can still show
-// is not given up for that.
-Status replace_kind(Tx& tx, const Node& node) {
-  if (node.kind == NodeKind::directory) {
-    MEDIAFS_ASSIGN(const bool children, has_children(tx.db, node.id));
-    if (!children) return delete_node(tx, node.id);
-    return make_error(ErrorCode::is_directory, printable(node.path),
-                      "the catalogue has a directory with files of this name: rename the local file");
-  }
-  if (node.vault) {
-    return make_error(ErrorCode::exists, printable(node.path),
-                      "the vault has a file of this name: rename the local directory, or remove the file");
-  }
-  MEDIAFS_TRY(end_file(tx, node));
-  return add_change(tx, ChangeKind::deleted, node.path);
 }
 
 Status adopt_directory(Tx& tx, std::string_view path, const std::optional<Node>& node,
@@ -187,7 +172,8 @@ Result<bool> still_renamed(Tx& tx, const std::optional<Node>& at_path, const Nod
   return !children;
 }
 
-Result<Adopted> adopt_row(Tx& tx, const AdoptRequest& request, const std::optional<Node>& candidate) {
+Result<Adopted> adopt_row(Tx& tx, const AdoptRequest& request, const std::optional<Node>& candidate,
+                          const std::vector<std::string>& aside) {
   MEDIAFS_ASSIGN(auto node, load(tx.db, request.path));
   if (candidate) {
     MEDIAFS_ASSIGN(const bool renamed, still_renamed(tx, node, *candidate));
@@ -198,7 +184,7 @@ Result<Adopted> adopt_row(Tx& tx, const AdoptRequest& request, const std::option
   }
   const bool directory = S_ISDIR(request.st.st_mode);
   if (node && (node->kind == NodeKind::directory) != directory) {
-    MEDIAFS_TRY(replace_kind(tx, *node));
+    MEDIAFS_TRY(replace_kind(tx, *node, aside));
     node.reset();
   }
   if (directory) {
@@ -245,9 +231,11 @@ Result<Adopted> Catalogue::adopt(const AdoptRequest& request,
   }
   if (seen.known) return Adopted::unchanged;
   const std::optional<Node> candidate = rows::renamed_from(seen, request, still_there);
+  const std::vector<std::string> aside =
+      seen.other_kind ? rows::aside_names(*seen.other_kind, still_there) : std::vector<std::string>();
   Adopted adopted = Adopted::unchanged;
   MEDIAFS_TRY(impl_->write([&](rows::Tx& tx) -> Status {
-    MEDIAFS_ASSIGN(adopted, rows::adopt_row(tx, request, candidate));
+    MEDIAFS_ASSIGN(adopted, rows::adopt_row(tx, request, candidate, aside));
     return {};
   }));
   return adopted;

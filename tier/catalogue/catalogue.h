@@ -220,7 +220,9 @@ class Catalogue {
   // device and inode while that path's local file is `gone_from` (checked by the caller through
   // `still_there`): renamed, with its vault object's relocation. Size or mtime differ: a new generation,
   // `changed`, a checksum job. Only ctime, device or inode differ: recheck (a checksum job; no change).
-  // Directories are rows only to carry mode, owner and inode.
+  // Directories are rows only to carry mode, owner and inode. A file where a directory was known, or the other way
+  // round: what was local there is gone, a file with its object; what the vault alone has is renamed to a free name
+  // beside it, `NAME (from the vault)`.
   Result<Adopted> adopt(const AdoptRequest& request,
                         const std::function<bool(const std::string& path)>& still_there);
   // A file below Incoming has settled: its organize job, and the hooks on `arrived` unless that job is there already.

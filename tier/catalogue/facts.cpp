@@ -104,6 +104,8 @@ Status local_file_gone(Tx& tx, const Node& node, bool visible) {
   return node.dirty() ? follow_vault(tx, node, *node.vault, visible) : Status{};
 }
 
+}  // namespace
+
 // Directories without a copy and without children are what only the vanished tree needed.
 Status local_directory_gone(Tx& tx, const Node& node, bool visible) {
   MEDIAFS_ASSIGN(const auto files, below(tx.db, node.id, node.path, NodeKind::file));
@@ -120,6 +122,8 @@ Status local_directory_gone(Tx& tx, const Node& node, bool visible) {
   }
   return {};
 }
+
+namespace {
 
 // The outcome of a checksum for a row that is as it was when the job was made.
 Status take_checksum(Tx& tx, Node node, const Fingerprint& fingerprint, const Checksums& sums, bool visible) {

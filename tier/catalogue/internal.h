@@ -114,6 +114,16 @@ Status restat_if_asked(Tx& tx, const Node& node, bool mtime_too);
 // A file without a local copy is what the vault holds: a new generation with the vault copy's content.
 Status follow_vault(Tx& tx, const Node& node, const VaultCopy& copy, bool visible);
 Status insert_file(Tx& tx, std::string_view path, const struct stat& st, ChangeKind kind);
+// All that was local in it is gone; what the vault has stays, and the directories that lead to it.
+Status local_directory_gone(Tx& tx, const Node& node, bool visible);
+
+// --- other_kind.cpp
+// Names beside the row's that nothing on the disk has, best first.
+std::vector<std::string> aside_names(const Node& node,
+                                     const std::function<bool(const std::string& path)>& on_disk);
+// The local branch has a file where the row is a directory's, or the other way round: the row makes way. `names`: for
+// what the vault alone has.
+Status replace_kind(Tx& tx, const Node& node, const std::vector<std::string>& names);
 
 // --- rename.cpp
 // The file's life is over: the row goes; what it has, or may be about to have, in the vault is forgotten.
