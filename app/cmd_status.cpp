@@ -1,5 +1,6 @@
 // mediafs status: one screen.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -50,6 +51,14 @@ void print_branches(const Json& j) {
   printf("%-8s %llu files, %s not in the vault yet\n", "dirty",
          static_cast<unsigned long long>(dirty.value("files", std::uint64_t{0})),
          bytes_at(dirty, "bytes").c_str());
+  if (const Json& met = j["too_long"]; met.is_object() && met.value("files", 0) > 0) {
+    printf("         NOT SAVED: %d paths are too long for the system, and never uploaded:\n",
+           met.value("files", 0));
+    for (const auto& path : met["paths"]) {
+      const auto text = path.get<std::string>();
+      printf("         ...%s\n", text.substr(text.size() - std::min<std::size_t>(text.size(), 100)).c_str());
+    }
+  }
 }
 
 void print_jobs(const Json& j) {

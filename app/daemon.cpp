@@ -101,6 +101,7 @@ struct Daemon::Parts {
             .vault_health = vault_health.get(),
             .watcher = watcher.get(),
             .mount = mount.get(),
+            .reconcile = reconcile.get(),
             .mountpoint = config.mount.path,
             .started_ns = started_ns};
   }

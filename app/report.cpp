@@ -80,6 +80,14 @@ Json passthrough_json(const View& view) {
           {"files_open_for_writing", state.writers}};
 }
 
+Json too_long_json(const View& view) {
+  if (view.reconcile == nullptr) return nullptr;
+  const tier::TooLong met = view.reconcile->too_long();
+  Json paths = Json::array();
+  for (const std::string& path : met.some) paths.push_back(printable(path));
+  return {{"files", met.count}, {"paths", std::move(paths)}};
+}
+
 Json cache_json(const View& view) {
   if (view.streams == nullptr) return nullptr;
   const auto s = view.streams->stats();
@@ -225,6 +233,7 @@ Result<Json> status_report(const View& view) {
               {"vault", std::move(vault)},
               {"cache", cache_json(view)},
               {"dirty", totals_json(totals.dirty)},
+              {"too_long", too_long_json(view)},
               {"jobs", std::move(counts)},
               {"transfers", transfers_json(view)},
               {"watcher", watcher_json(view)},

@@ -12,6 +12,7 @@
 #include "fs/mount.h"
 #include "pipeline/workers.h"
 #include "tier/mover.h"
+#include "tier/reconcile.h"
 #include "tier/stream.h"
 #include "tier/vault_identity.h"
 #include "watcher/watcher.h"
@@ -30,6 +31,7 @@ struct View {
   const VaultHealth* vault_health = nullptr;
   const watcher::Watcher* watcher = nullptr;
   const fs::Mount* mount = nullptr;
+  const tier::Reconcile* reconcile = nullptr;
   std::string mountpoint = {};
   WallNs started_ns = 0;
 };

@@ -25,6 +25,18 @@ namespace {
 constexpr std::size_t kPage = 1000;
 constexpr std::chrono::minutes kAbandoned{10};
 constexpr int kMostKept = 100;  // of one name
+constexpr std::size_t kTooLongShown = 10;
+
+void note(TooLong& noted, const std::string& path) {
+  if (std::find(noted.some.begin(), noted.some.end(), path) != noted.some.end()) return;
+  noted.count++;
+  if (noted.some.size() >= kTooLongShown) return;
+  noted.some.push_back(path);
+  log::warning(
+      "a path is too long for the system: what is there is not catalogued and not uploaded (give a directory "
+      "above it a shorter name)",
+      {{"bytes", std::uint64_t(path.size())}, {"path", printable(path)}});
+}
 
 using DirHandle = std::unique_ptr<DIR, int (*)(DIR*)>;
 
@@ -56,6 +68,8 @@ class Reconcile::Scan {
       scan_directory(dir, pending);
     }
     MEDIAFS_TRY(find_missing());
+    MutexLock lock(owner_.mutex_);
+    owner_.too_long_ = std::move(too_long_);
     return report_;
   }
 
@@ -88,7 +102,10 @@ class Reconcile::Scan {
       std::string path = join_path(dir, name);
       if (b_.is_state(path)) continue;
       auto st = stat_at(b_.local_root.get(), path);
-      if (!st) continue;
+      if (!st) {
+        if (st.err().code == ErrorCode::name_too_long && b_.visible(path)) note(too_long_, path);
+        continue;
+      }
       if (S_ISDIR(st->st_mode)) {
         if (b_.visible(path)) visit(path, *st);
         pending.push_back(std::move(path));
@@ -206,6 +223,7 @@ class Reconcile::Scan {
   Branches& b_;
   std::stop_token stop_;
   ReconcileReport report_;
+  TooLong too_long_;
   std::set<std::pair<std::uint64_t, std::uint64_t>> unsettled_;
 };
 
@@ -219,6 +237,7 @@ Status Reconcile::file_settled(const std::string& path) {
   auto st = stat_at(b_.local_root.get(), path);
   if (!st) {
     claim->release();
+    if (st.err().code == ErrorCode::name_too_long) return met_too_long(path), Status();
     const bool gone = st.err().code == ErrorCode::not_found || st.err().code == ErrorCode::not_directory;
     return gone ? file_gone(path) : Status(std::move(st).error());
   }
@@ -239,6 +258,17 @@ Status Reconcile::file_settled(const std::string& path) {
   MEDIAFS_ASSIGN(claim, b_.claims->claim(path));
   auto again = b_.catalogue->adopt({path, *st, true}, still_there);
   return again ? Status() : Status(std::move(again).error());
+}
+
+void Reconcile::met_too_long(const std::string& path) {
+  if (!b_.visible(path)) return;
+  MutexLock lock(mutex_);
+  note(too_long_, path);
+}
+
+TooLong Reconcile::too_long() const {
+  MutexLock lock(mutex_);
+  return too_long_;
 }
 
 Status Reconcile::file_moved(const std::string& path, const std::string& to) {

@@ -10,13 +10,22 @@
 #include <functional>
 #include <stop_token>
 #include <string>
+#include <vector>
 
+#include "common/sync.h"
 #include "tier/mover.h"
 
 namespace mediafs::tier {
 
 struct ReconcileReport {
   std::uint64_t seen = 0, adopted = 0, gone = 0, temporary_removed = 0, incoming = 0;
+};
+
+// Local files (and directories, for all that is below) that bear a longer path than the system takes at once: nothing
+// can follow them, so they are neither catalogued nor uploaded.
+struct TooLong {
+  std::uint64_t count = 0;
+  std::vector<std::string> some;
 };
 
 class Reconcile {
@@ -33,6 +42,7 @@ class Reconcile {
   // First contact with a vault that the catalogue doesn't know: its listing becomes vault-only files. At each start:
   // what a killed relocation left there is put in its place, or kept below [organize] unsorted.
   Status import_vault(std::stop_token stop);
+  TooLong too_long() const EXCLUDES(mutex_);  // that the last scan, or an event since, has met
 
  private:
   class Scan;
@@ -41,7 +51,10 @@ class Reconcile {
   Status settle_moving_key(const std::string& key, const std::stop_token& stop);
   Status keep_moving(const ObjectInfo& object, const std::stop_token& stop);
   Branches& b_;
+  void met_too_long(const std::string& path) EXCLUDES(mutex_);
   std::function<void(const std::string& path)> incoming_;
+  mutable Mutex mutex_;
+  TooLong too_long_ GUARDED_BY(mutex_);
 };
 
 }  // namespace mediafs::tier

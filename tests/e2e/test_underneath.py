@@ -1,5 +1,5 @@
 """Changes made underneath, beside the mount, are seen through it although the kernel keeps what it was told.
-usage: test_underneath.py directories | other_kind"""
+usage: test_underneath.py directories | other_kind | too_long"""
 import os
 import shutil
 
@@ -74,5 +74,30 @@ def other_kind(bench):
     daemon.stop()
 
 
+def too_long(bench):
+    """A file made by relative paths, below more names than a path may have bytes: its owner is told that nothing saves it."""
+    daemon = bench.daemon({"local": {"path": bench.folder("local")}})
+    daemon.start()
+    name = "d" * 250
+    at = os.open(daemon.mount, os.O_RDONLY)
+    for _ in range(17):
+        os.mkdir(name, dir_fd=at)
+        below = os.open(name, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    with open(os.open("film.mkv", os.O_CREAT | os.O_WRONLY, dir_fd=at), "wb") as file:
+        file.write(b"film")
+    os.close(at)
+
+    def told():
+        return daemon.ask("status")["too_long"]["files"] > 0
+
+    bench.wait_until(told, 60, "status to tell of the path")
+    check("NOT SAVED" in daemon.cli("status"), "the screen does not say that it is not saved")
+    daemon.restart()
+    bench.wait_until(told, 60, "status to tell of the path after a restart")
+    daemon.stop()
+
+
 if __name__ == "__main__":
-    run(directories, other_kind)
+    run(directories, other_kind, too_long)

@@ -1,6 +1,9 @@
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/path.h"
 #include "tests/tier/tier_rig.h"
 
 using namespace mediafs;
@@ -114,6 +117,35 @@ TEST_CASE("what took the place of the other kind of thing underneath is catalogu
   CHECK(rig.catalogue->version() == version);
   const auto left = *rig.catalogue->jobs().counts();
   for (const JobCounts& counts : left) CHECK(counts.queued + counts.dead == 0);
+}
+
+TEST_CASE("a path that is too long for the system is told of") {
+  TierRig rig;
+  const std::string name(250, 'd');
+  Fd at(::open(rig.local("").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  std::string path;
+  for (int i = 0; i < 17; i++) {
+    path = join_path(path, name);
+    REQUIRE(::mkdirat(at.get(), name.c_str(), 0700) == 0);
+    at = Fd(::openat(at.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    REQUIRE(bool(at));
+  }
+  path = path.substr(0, 16 * 251 - 1);
+  REQUIRE(Fd(::openat(at.get(), "../film", O_CREAT | O_WRONLY | O_CLOEXEC, 0600)));
+  SUBCASE("by a scan") {
+    REQUIRE(rig.reconcile->scan({}));
+    CHECK(rig.catalogue->find(path + "/film")->has_value());
+  }
+  SUBCASE("by the watcher's word") {
+    REQUIRE(rig.reconcile->file_settled(join_path(path, name)));
+  }
+  REQUIRE(rig.reconcile->file_settled(join_path(path, name)));
+  const TooLong met = rig.reconcile->too_long();
+  CHECK(met.count == 1);
+  CHECK(met.some == std::vector<std::string>{join_path(path, name)});
+  REQUIRE(::unlinkat(at.get(), ("../" + name).c_str(), AT_REMOVEDIR) == 0);
+  REQUIRE(rig.reconcile->scan({}));
+  CHECK(rig.reconcile->too_long().count == 0);
 }
 
 TEST_CASE("scan removes what a killed fetch left") {
