@@ -87,6 +87,8 @@ Result<Json> call(const Context& context, const RunningDaemon& daemon, const std
       std::string note = p.value("path", "");
       if (p.contains("dirty_files"))
         note = std::to_string(p.value("dirty_files", std::uint64_t{0})) + " files to upload";
+      if (const auto trouble = p.find("trouble"); trouble != p.end() && trouble->is_string())
+        note += "; " + trouble->get<std::string>();
       bar->show(p.value("done_bytes", std::uint64_t{0}), p.value("total_bytes", std::uint64_t{0}),
                 Progress::Unit::bytes, note);
     } else if (p.contains("total_files")) {

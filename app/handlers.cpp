@@ -3,7 +3,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
-#include "app/waiting.h"
+#include "app/drain.h"
 #include "common/http.h"
 #include "common/path.h"
 
@@ -162,47 +162,6 @@ Result<Json> where(const HandlerParts& parts, const Json& args) {
   Json out = Json::array();
   for (const auto& node : files) out.push_back(node_json(node));
   return Json{{"files", out}};
-}
-
-// What is on its way: files that have not settled, events, jobs that are due or run; in the order in which one becomes
-// the other, so that none is missed. Dead jobs are nobody's to wait for.
-Result<std::uint64_t> pending(const HandlerParts& parts) {
-  std::uint64_t n = parts.view.watcher != nullptr ? parts.view.watcher->stats().pending : 0;
-  n += parts.outstanding_events ? parts.outstanding_events() : 0;
-  MEDIAFS_ASSIGN(const auto counts, parts.tools.branches.catalogue->jobs().counts());
-  for (const auto& c : counts) {
-    if (!c.paused) n += static_cast<std::uint64_t>(c.queued + c.running);
-  }
-  return n;
-}
-
-Result<Json> wait_for_jobs(const HandlerParts& parts, const ProgressSink& progress,
-                           const std::stop_token& stop) {
-  const auto look = [&](Json& now) -> Result<bool> {
-    MEDIAFS_ASSIGN(const auto left, pending(parts));
-    now = {{"pending", left}};
-    return left == 0;
-  };
-  MEDIAFS_TRY(wait_until_done(*parts.activity, look, progress, stop));
-  return Json{{"pending", 0}};
-}
-
-Result<Json> drain(const HandlerParts& parts, const ProgressSink& progress, const std::stop_token& stop) {
-  std::uint64_t most = 0;
-  const auto look = [&](Json& now) -> Result<bool> {
-    MEDIAFS_ASSIGN(const auto totals, parts.tools.branches.catalogue->totals());
-    MEDIAFS_ASSIGN(const auto left, pending(parts));
-    most = std::max(most, totals.dirty.bytes);
-    const bool clean = totals.dirty.files == 0 || parts.tools.branches.vault == nullptr;
-    now = {{"dirty_files", totals.dirty.files},
-           {"dirty_bytes", totals.dirty.bytes},
-           {"done_bytes", most - totals.dirty.bytes},
-           {"total_bytes", most},
-           {"pending", left}};
-    return clean && left == 0;
-  };
-  MEDIAFS_TRY(wait_until_done(*parts.activity, look, progress, stop));
-  return Json{{"dirty_files", 0}, {"dirty_bytes", 0}};
 }
 
 Result<Json> show_job(const HandlerParts& parts, const Json& args) {
