@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/cli.h"
+#include "app/space_check.h"
 #include "common/fd.h"
 #include "common/mounts.h"
 #include "common/path.h"
@@ -69,12 +70,10 @@ void check_local(Findings& out, const Config& config) {
     return;
   }
   struct statvfs vfs {};
-  if (statvfs(config.local.path.c_str(), &vfs) == 0) {
+  if (statvfs(config.local.path.c_str(), &vfs) == 0 && vfs.f_blocks > 0) {
     const std::uint64_t total = std::uint64_t(vfs.f_blocks) * vfs.f_frsize;
-    if (config.local.reserve_bytes >= config.local.evict_below_free.of(total)) {
-      out.push_back({Grade::warning, "local.reserve is not below local.evict_below_free on this disk",
-                     "writers would wait before eviction begins: lower local.reserve"});
-    }
+    for (const Misfit& misfit : space_misfits(config.local, total))
+      out.push_back({Grade::warning, misfit.what, misfit.advice});
   }
   const std::string probe = config.local.path + "/.mediafs-doctor-" + std::to_string(getpid());
   Fd fd(open(probe.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));

@@ -1,0 +1,20 @@
+// Whether the figures of [local] fit the disk: said at the mount and by doctor.
+// Threads:    a function of its arguments.
+// Units:      bytes.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/config.h"
+
+namespace mediafs::app {
+
+struct Misfit {
+  std::string what, advice;
+};
+// REQUIRES: total_bytes > 0, the disk's size.
+std::vector<Misfit> space_misfits(const Config::Local& config, std::uint64_t total_bytes);
+
+}  // namespace mediafs::app
