@@ -56,7 +56,8 @@ Result<Config> load_config(const Context& context) {
 Result<RunningDaemon> daemon_for(const Context& context, const std::vector<std::string>& paths) {
   const Environment env = process_environment();
   // A configuration that was named decides; the default one only between several daemons.
-  const bool named = !context.config_file.empty() || env.contains("MEDIAFS_CONFIG");
+  const auto variable = env.find("MEDIAFS_CONFIG");
+  const bool named = !context.config_file.empty() || (variable != env.end() && !variable->second.empty());
   const std::string path = paths.empty() ? "" : paths.front();
   if (named) {
     MEDIAFS_ASSIGN(const Config config, load_config(context));

@@ -42,11 +42,16 @@ void check_fuse(Findings& out, bool allow_other) {
   if (access("/usr/bin/fusermount3", X_OK) != 0 && access("/bin/fusermount3", X_OK) != 0) {
     out.push_back({Grade::bad, "fusermount3 is not installed", "apt install fuse3"});
   }
-  auto conf = read_file(AT_FDCWD, "/etc/fuse.conf", 1U << 16);
-  const bool allowed = conf && ("\n" + *conf).find("\nuser_allow_other") != std::string::npos;
-  if (allow_other && !allowed) {
+  if (fs::user_allow_other()) return;
+  if (allow_other) {
     out.push_back({Grade::bad, "mount.allow_other needs user_allow_other in /etc/fuse.conf",
                    "add the line user_allow_other, or set mount.allow_other = false"});
+  } else {
+    out.push_back(
+        {Grade::warning,
+         "only you will see the tree, no media server that runs as another user: /etc/fuse.conf lacks "
+         "user_allow_other",
+         "add the line user_allow_other; then mount.allow_other = true, or mount -o allow_other"});
   }
 }
 

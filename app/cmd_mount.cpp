@@ -16,6 +16,7 @@
 #include "app/daemon.h"
 #include "app/daemonize.h"
 #include "app/mount_options.h"
+#include "app/space_check.h"
 #include "common/log.h"
 #include "common/mounts.h"
 #include "common/path.h"
@@ -82,12 +83,20 @@ Result<Config> from_file(const Context& context, const std::string& mountpoint) 
   return mediafs::load_config(file, env);
 }
 
-// As mount(8) has it: SOURCE is the configuration, or the SSD's directory; any other word means the usual configuration.
+// As mount(8) has it: SOURCE is the configuration, or the SSD's directory; any other word means the usual one.
 Result<Config> from_source(Context context, const MountArguments& args) {
   const std::string& source = args.places.front();
   struct stat st {};
-  if (stat(source.c_str(), &st) == 0 && S_ISDIR(st.st_mode)) return without_file(args, source);
-  if (source.find('/') != std::string::npos) context.config_file = source;
+  const bool there = stat(source.c_str(), &st) == 0;
+  if (there && S_ISDIR(st.st_mode)) return without_file(args, source);
+  if ((there && S_ISREG(st.st_mode)) || source.find('/') != std::string::npos || source.ends_with(".toml")) {
+    context.config_file = source;
+  } else if (context.config_file.empty() && default_config_file(process_environment()).empty()) {
+    return make_error(
+        ErrorCode::config, "mount " + printable(source),
+        "no such configuration or directory, and no usual configuration either (name a file or a "
+        "directory; or write /etc/mediafs/mediafs.toml)");
+  }
   return from_file(context, args.places.back());
 }
 
@@ -176,13 +185,16 @@ int run(const Context& context, const MountArguments& args) {
   log::setup(
       {.level = level_of(config->log.level), .file = args.foreground ? config->log.file : std::string()});
   StopSignals signals;
-  const std::string mountpoint = config->mount.path;
+  const Config asked = *config;
+  warn_of_misfits(asked);  // to whoever mounts, and into the log
   auto daemon = Daemon::start(
       {.config = std::move(*config), .credentials = std::move(*credentials), .new_vault = args.new_vault});
   if (!daemon) return fail(context, daemon.err());
   signals.watch(**daemon);
   auto served = (*daemon)->serve([&] {
-    if (background) background->ready();
+    if (!background) return;
+    background->ready();
+    warn_of_misfits(asked);
   });
   signals.ignore();
   daemon->reset();

@@ -19,7 +19,6 @@
 #include "app/predecessor.h"
 #include "app/registry.h"
 #include "app/report.h"
-#include "app/space_check.h"
 #include "app/vault_health.h"
 #include "common/fd.h"
 #include "common/log.h"
@@ -155,10 +154,6 @@ Status Daemon::Parts::open_tier(const Credentials& credentials, bool new_vault) 
     if (planner) planner->wake();
   });
   branches.space = space.get();
-  if (const std::uint64_t total = space->figures().total_bytes; total > 0) {
-    for (const Misfit& misfit : space_misfits(config.local, total))
-      log::warning(misfit.what, {{"advice", misfit.advice}});
-  }
   if (vault) {
     MEDIAFS_ASSIGN(
         streams, tier::Streams::open({.directory = config.local.state + "/blocks",

@@ -16,5 +16,7 @@ struct Misfit {
 };
 // REQUIRES: total_bytes > 0, the disk's size.
 std::vector<Misfit> space_misfits(const Config::Local& config, std::uint64_t total_bytes);
+// In the log, at the mount: these, and whom the tree is hidden from without anybody having asked for that.
+void warn_of_misfits(const Config& config);
 
 }  // namespace mediafs::app

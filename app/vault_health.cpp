@@ -74,8 +74,12 @@ void VaultHealth::note(const Status& status) {
   } else if (other) {
     log::error("the vault is not ours; what needs it waits", status.err());
   } else {
-    log::warning("the vault does not answer; what needs it waits", status.err(),
-                 {{"vault", vault_.describe()}});
+    const ErrorCode code = status.err().code;
+    const bool silent =
+        code == ErrorCode::offline || code == ErrorCode::timeout || code == ErrorCode::throttled;
+    log::warning(silent ? "the vault does not answer; what needs it waits"
+                        : "the vault can't be used; what needs it waits",
+                 status.err(), {{"vault", vault_.describe()}});
   }
 }
 

@@ -259,6 +259,24 @@ Result<Config> load_config(const std::string& file, const Environment& env) {
   return parse_config(*text, file, env);
 }
 
+namespace {
+
+// What is wrong most often: a path, a size or a time without quotes.
+std::string quotes_hint(std::string_view toml, std::size_t line) {
+  for (; line > 1 && !toml.empty(); --line)
+    toml.remove_prefix(std::min(toml.find('\n'), toml.size() - 1) + 1);
+  toml = toml.substr(0, toml.find('\n'));
+  const std::size_t equals = toml.find('=');
+  if (equals == toml.npos) return {};
+  const std::size_t begin = toml.find_first_not_of(" \t", equals + 1);
+  const std::string_view value = begin == toml.npos ? std::string_view() : toml.substr(begin);
+  if (value.empty() || std::string_view("\"'[{#\r").find(value.front()) != value.npos) return {};
+  if (value.starts_with("true") || value.starts_with("false")) return {};
+  return " (text, paths and sizes stand in quotes: KEY = \"...\")";
+}
+
+}  // namespace
+
 Result<Config> parse_config(std::string_view toml, const std::string& name, const Environment& env) {
   Config config;
   config.file = name;
@@ -266,9 +284,9 @@ Result<Config> parse_config(std::string_view toml, const std::string& name, cons
   const toml::parse_result parsed = toml::parse(toml, std::string_view(name));
   if (!parsed) {
     const auto& failure = parsed.error();
-    const std::string line = std::to_string(failure.source().begin.line);
-    return make_error(ErrorCode::config, (name.empty() ? "configuration" : name) + ":" + line,
-                      std::string(failure.description()));
+    const std::size_t line = failure.source().begin.line;
+    return make_error(ErrorCode::config, (name.empty() ? "configuration" : name) + ":" + std::to_string(line),
+                      std::string(failure.description()) + quotes_hint(toml, line));
   }
   reader.read(parsed.table());
   if (reader.problem()) return *reader.problem();

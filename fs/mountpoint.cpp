@@ -94,16 +94,6 @@ std::string find_program(const char* name) {
   return {};
 }
 
-bool user_allow_other() {
-  std::ifstream file("/etc/fuse.conf");
-  for (std::string line; std::getline(file, line);) {
-    std::istringstream words(line);
-    std::string word;
-    if (words >> word && word == "user_allow_other") return true;
-  }
-  return false;
-}
-
 Status run_fusermount(const std::string& mountpoint) {
   const std::string program = find_program("fusermount3");
   if (program.empty()) {
@@ -232,6 +222,16 @@ Result<std::string> prepare_mountpoint(const std::string& path, const std::strin
   MEDIAFS_TRY(check_nesting(place, local_path));
   MEDIAFS_TRY(check_empty(place));
   return place;
+}
+
+bool user_allow_other() {
+  std::ifstream file("/etc/fuse.conf");
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream words(line);
+    std::string word;
+    if (words >> word && word == "user_allow_other") return true;
+  }
+  return false;
 }
 
 Status check_fuse(bool allow_other) {

@@ -11,6 +11,7 @@ namespace mediafs::fs {
 
 // The mount point's absolute path, ready to be mounted on; a stale mount on it is gone.
 Result<std::string> prepare_mountpoint(const std::string& path, const std::string& local_path);
+bool user_allow_other();  // whether /etc/fuse.conf lets users other than root show their mounts to others
 Status check_fuse(bool allow_other);
 // Lazily: what is busy goes on until it is closed.
 Status detach_mount(const std::string& mountpoint);

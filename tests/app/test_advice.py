@@ -1,7 +1,10 @@
 """What the log and doctor say of what is set up wrongly. usage: test_advice.py"""
 import json
+import os
+import subprocess
 
-from harness import check, run
+from daemon import binary
+from harness import check, clean_environment, run
 
 
 def findings(daemon):
@@ -28,5 +31,41 @@ def larger_than_the_disk(bench):
     daemon.stop()
 
 
+def empty_variable(bench):
+    """An empty MEDIAFS_CONFIG names no configuration."""
+    daemon = bench.daemon({"local": {"path": bench.folder("local")}})
+    daemon.start()
+    for value in ({}, {"MEDIAFS_CONFIG": ""}):
+        done = subprocess.run([daemon.program, "version", daemon.mount], capture_output=True, text=True, timeout=60,
+                              env=clean_environment(value), check=False)
+        check("configuration" not in done.stderr, "%s: %s" % (value, done.stderr))
+    daemon.stop()
+
+
+def source_that_is_none(bench):
+    """`mount NAME MOUNTPOINT` names what is no configuration."""
+    mount = bench.folder("Media")
+    for name in ("nosuch", "nosuch.toml", "./nosuch"):
+        done = subprocess.run([binary(), "mount", name, mount], capture_output=True, text=True, timeout=60,
+                              env=clean_environment({"HOME": bench.dir}), check=False)
+        check(done.returncode == 2 and name in done.stderr, "%s: %d: %s" % (name, done.returncode, done.stderr))
+
+
+def vault_without_attributes(bench):
+    """A vault whose filesystem refuses extended attributes answers: what is said is what is wrong."""
+    below = bench.daemon({"local": {"path": bench.folder("below")}, "mount": {"path": bench.folder("Below")}}, name="below")
+    below.start()
+    daemon = bench.daemon({"local": {"path": bench.folder("local")}, "vault": {"url": "file://" + below.path("vault")}})
+    os.mkdir(below.path("vault"))
+    daemon.start()
+    bench.wait_until(lambda: "the vault" in log_of(daemon), 60, "a word about the vault")
+    text = log_of(daemon)
+    check("does not answer" not in text, "it is said not to answer: " + text)
+    check("the vault can't be used" in text and "extended attributes" in text, "the log does not say why: " + text)
+    check("extended attributes" in daemon.cli("status"), "status does not say why: " + daemon.cli("status"))
+    daemon.stop()
+    below.stop()
+
+
 if __name__ == "__main__":
-    run(larger_than_the_disk)
+    run(larger_than_the_disk, empty_variable, source_that_is_none, vault_without_attributes)

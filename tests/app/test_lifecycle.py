@@ -275,6 +275,10 @@ def without_root(bench):
         check_equal(outcome(os.listdir, home + "/Media"), "EACCES", "somebody else, and be it root")
         status = done(as_user(binary(), "status", "--json", env=env), "status").stdout
         check('"passthrough"' in status and "CAP_SYS_ADMIN" in status, "no reason for no passthrough: " + status)
+        told = read(home + "/local/.mediafs/mediafs.log")
+        for text, where in ((told, "log"), (as_user(binary(), "doctor", env=env).stdout, "doctor")):
+            for word in ("only", "user_allow_other", "/etc/fuse.conf"):
+                check(word in text, "%r is not in what the %s says: %s" % (word, where, text))
         done(as_user(binary(), "unmount", home + "/Media", env=env), "unmount without root")
         check(mount_record(home + "/Media") is None, "still mounted")
         write(conf, "# as told\nuser_allow_other\n")

@@ -317,3 +317,18 @@ TEST_CASE("config: directories that are missing or no directories are told") {
   CHECK(check_directories(config).err().message() ==
         "mount.path: " + dir.path() + "/file: is not a directory");
 }
+
+TEST_CASE("config: what is not in quotes and should be is told so") {
+  for (const char* value : {"/data/Media", "~/Media", "C:/x", "5s", "8G", "tank/x"}) {
+    CAPTURE(value);
+    const std::string text = message(kPaths + "reserve = " + value + "\n[share]\n");
+    CHECK(text.find("m.toml:5") != std::string::npos);
+    CHECK(text.find("in quotes") != std::string::npos);
+  }
+  for (const char* line : {"reserve = \"8G", "reserve", "reserve =", "[local"}) {
+    CAPTURE(line);
+    const std::string text = message(kPaths + line + "\n");
+    CHECK_FALSE(text.empty());
+    CHECK(text.find("in quotes") == std::string::npos);
+  }
+}

@@ -55,7 +55,9 @@ Status set_attribute(int fd, const char* name, const std::string& value) {
       value.empty() ? ::fremovexattr(fd, name) : ::fsetxattr(fd, name, value.data(), value.size(), 0);
   const int saved = errno;
   if (rc == 0 || no_attributes(saved) || (value.empty() && saved == ENODATA)) return {};
-  return failed(saved, std::string("set ") + name);
+  Error error = failed(saved, std::string("set ") + name);
+  error.cause += " (the vault's filesystem must keep extended attributes, or refuse them with EOPNOTSUPP)";
+  return error;
 }
 
 std::string stamp(const struct stat& st) {
