@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/cli.h"
+#include "app/names_alike.h"
 #include "app/space_check.h"
 #include "common/fd.h"
 #include "common/mounts.h"
@@ -173,6 +174,31 @@ void check_vault(Findings& out, const Config& config) {
   }
 }
 
+// From what the daemon remembers of the share: looking there would take long, or for ever.
+void check_share_names(Findings& out, const Config& config) {
+  constexpr std::size_t kShown = 10;
+  const std::string file = config.local.state + "/catalogue.db";
+  if (config.share.path.empty() || access(file.c_str(), R_OK) != 0) return;
+  auto catalogue = tier::Catalogue::open({.path = file, .read_only = true});
+  auto found = catalogue ? names_alike(**catalogue, kShown) : Result<NamesAlike>(catalogue.err());
+  if (!found) {
+    out.push_back({Grade::warning, "the share's names can't be compared: " + found.err().message(), ""});
+    return;
+  }
+  if (found->groups == 0) return;
+  std::string what = "names on the share that differ only by case: " + std::to_string(found->groups);
+  for (const auto& paths : found->some) {
+    std::string line;
+    for (const std::string& path : paths) line += (line.empty() ? "" : " | ") + printable(path);
+    what += "\n    " + line;
+  }
+  if (found->groups > found->some.size()) what += "\n    ...";
+  out.push_back(
+      {Grade::warning, what,
+       "an SMB server may show and open such names as one, so that the other's bytes can't be had: give "
+       "them different names, on the server"});
+}
+
 int run(const Context& context) {
   Findings findings;
   auto config = load_config(context);
@@ -185,6 +211,7 @@ int run(const Context& context) {
     check_local(findings, *config);
     check_mountpoint(findings, *config);
     check_propagation(findings, *config);
+    check_share_names(findings, *config);
     check_vault(findings, *config);
   }
   static constexpr const char* kGrades[] = {"ok", "warning", "bad"};

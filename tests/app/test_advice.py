@@ -67,5 +67,24 @@ def vault_without_attributes(bench):
     below.stop()
 
 
+def names_alike(bench):
+    """Names on the share that SMB takes for one are listed, ten at most, and counted."""
+    share = bench.folder("share")
+    os.mkdir(share + "/Movies")
+    for n in range(12):
+        for name in ("Film %d.mkv", "film %d.MKV"):
+            with open(share + "/Movies/" + name % n, "w") as file:
+                file.write(name)
+    daemon = bench.daemon({"local": {"path": bench.folder("local")}, "share": {"path": share}})
+    check(not found(daemon, "differ only by case"), "before anything is known of the share")
+    daemon.start()
+    bench.wait_until(lambda: found(daemon, "differ only by case: 12"), 60, "doctor to tell of them")
+    finding = found(daemon, "differ only by case")[0]
+    check(finding["grade"] == "warning" and finding["what"].count(" | ") == 10, "what it tells: %s" % finding)
+    check("Movies/Film 0.mkv | Movies/film 0.MKV" in finding["what"], "what it tells: %s" % finding)
+    daemon.stop()
+    check(found(daemon, "differ only by case: 12"), "without a daemon")
+
+
 if __name__ == "__main__":
-    run(larger_than_the_disk, empty_variable, source_that_is_none, vault_without_attributes)
+    run(names_alike, larger_than_the_disk, empty_variable, source_that_is_none, vault_without_attributes)
