@@ -263,7 +263,7 @@ Status Reconcile::file_settled(const std::string& path) {
 void Reconcile::met_too_long(const std::string& path) {
   if (!b_.visible(path)) return;
   MutexLock lock(mutex_);
-  note(too_long_, path);
+  if (too_long_.some.size() < kTooLongShown) note(too_long_, path);  // the next scan counts them all
 }
 
 TooLong Reconcile::too_long() const {

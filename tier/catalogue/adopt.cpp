@@ -175,17 +175,17 @@ Result<bool> still_renamed(Tx& tx, const std::optional<Node>& at_path, const Nod
 Result<Adopted> adopt_row(Tx& tx, const AdoptRequest& request, const std::optional<Node>& candidate,
                           const std::vector<std::string>& aside) {
   MEDIAFS_ASSIGN(auto node, load(tx.db, request.path));
+  const bool directory = S_ISDIR(request.st.st_mode);
+  if (node && (node->kind == NodeKind::directory) != directory) {
+    MEDIAFS_TRY(replace_kind(tx, *node, aside));
+    node.reset();
+  }
   if (candidate) {
     MEDIAFS_ASSIGN(const bool renamed, still_renamed(tx, node, *candidate));
     if (renamed) {
       MEDIAFS_TRY(adopt_renamed(tx, node, *candidate, request));
       return Adopted::renamed;
     }
-  }
-  const bool directory = S_ISDIR(request.st.st_mode);
-  if (node && (node->kind == NodeKind::directory) != directory) {
-    MEDIAFS_TRY(replace_kind(tx, *node, aside));
-    node.reset();
   }
   if (directory) {
     MEDIAFS_TRY(adopt_directory(tx, request.path, node, request.st));
