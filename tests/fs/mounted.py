@@ -10,6 +10,8 @@ import sys
 import tempfile
 import unittest
 
+import suite
+
 DAEMON = None
 DEFAULTS = {}  # options of every mount: name=value on the command line
 
@@ -165,4 +167,4 @@ def main():
     while len(sys.argv) > 1 and "=" in sys.argv[1]:
         key, value = sys.argv.pop(1).split("=")
         sys.modules["mounted"].DEFAULTS[key] = value
-    unittest.main(module="__main__", verbosity=1)
+    suite.main()
