@@ -2,8 +2,6 @@
 
 namespace mediafs::tier {
 
-using Lines = std::vector<std::string>;
-
 TEST_CASE_FIXTURE(CatalogueFixture, "a new file gets a row, a change and a checksum job") {
   disk["Movies/A/a.mkv"] = file_stat(11, 500, 1000);
   CHECK(see("Movies/A/a.mkv") == Adopted::added);

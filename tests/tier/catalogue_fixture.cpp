@@ -1,6 +1,8 @@
 #include "catalogue_fixture.h"
 
 #include <cstdlib>
+#include <fstream>
+#include <sstream>
 #include <stdexcept>
 
 #include "common/path.h"
@@ -45,6 +47,25 @@ Checksums sums_of(std::uint8_t seed, std::uint64_t size_bytes) {
   sums.xxh128.fill(seed);
   sums.sha1_hex = std::string(40, static_cast<char>('a' + seed % 6));
   return sums;
+}
+
+Request removal(const std::string& path) {
+  return {path, {}, {}, true, true};
+}
+
+Request renaming(const std::string& from, const std::string& to, std::uint64_t inode) {
+  return {from, to, file_stat(inode, 100, 1000, 2000), true, true};
+}
+
+std::string bytes_of(const std::string& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::stringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+void put_bytes(const std::string& file, const std::string& bytes) {
+  std::ofstream(file, std::ios::binary | std::ios::trunc) << bytes;
 }
 
 void CatalogueFixture::reopen(bool has_vault) {
@@ -98,8 +119,8 @@ void CatalogueFixture::finish_jobs() {
   }
 }
 
-std::vector<std::string> CatalogueFixture::changes(std::int64_t since) {
-  std::vector<std::string> lines;
+Lines CatalogueFixture::changes(std::int64_t since) {
+  Lines lines;
   const auto found = *cat().changes(since, 1000, false);
   for (const auto& c : found) {
     if (c.kind == ChangeKind::renamed) {

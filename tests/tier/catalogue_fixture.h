@@ -14,6 +14,9 @@
 
 namespace mediafs::tier {
 
+using Lines = std::vector<std::string>;
+using Request = Catalogue::RenameRequest;
+
 class TempDirectory {
  public:
   TempDirectory();
@@ -30,6 +33,10 @@ struct stat file_stat(std::uint64_t inode, std::uint64_t size_bytes, std::int64_
                       std::int64_t ctime_s = 0);
 struct stat directory_stat(std::uint64_t inode, std::int64_t mtime_s = 100);
 Checksums sums_of(std::uint8_t seed, std::uint64_t size_bytes);
+Request removal(const std::string& path);
+Request renaming(const std::string& from, const std::string& to, std::uint64_t inode = 11);
+std::string bytes_of(const std::string& file);
+void put_bytes(const std::string& file, const std::string& bytes);
 
 // By value: a range-for over `*call()` would outlive the Result.
 template <class T>
@@ -57,8 +64,8 @@ class CatalogueFixture {
   std::optional<Node> node(const std::string& path) { return *catalogue_->find(path); }
   bool has_job(std::string_view stage, const std::string& path, JobState state = JobState::queued);
   std::size_t job_count(std::string_view stage);
-  void finish_jobs();                                        // all due ones are taken and done
-  std::vector<std::string> changes(std::int64_t since = 0);  // "+a", "~a", "-a", "a>b"
+  void finish_jobs();                     // all due ones are taken and done
+  Lines changes(std::int64_t since = 0);  // "+a", "~a", "-a", "a>b"
 
   // A file on its way: adopted, checksummed with `seed`, uploaded.
   Node adopted(const std::string& path, const struct stat& st);
@@ -69,8 +76,8 @@ class CatalogueFixture {
   static VaultCopy object_of(const Node& node);
 
   ManualClock clock;
-  std::vector<std::string> told_jobs;
-  std::vector<std::string> told_shown;
+  Lines told_jobs;
+  Lines told_shown;
   std::vector<std::int64_t> told_versions;
 
  private:

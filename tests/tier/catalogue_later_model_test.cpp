@@ -10,8 +10,6 @@
 
 namespace mediafs::tier {
 
-using Request = Catalogue::RenameRequest;
-
 namespace {
 
 // One thread's directory: files, by name, with the row's id.

@@ -2,8 +2,6 @@
 
 namespace mediafs::tier {
 
-using Lines = std::vector<std::string>;
-
 namespace {
 
 VaultCopy moved(const Node& node) {

@@ -11,8 +11,6 @@
 
 namespace mediafs::tier {
 
-using Lines = std::vector<std::string>;
-
 namespace {
 
 Result<std::unique_ptr<Catalogue>> open_at_path(const std::string& path, bool read_only) {

@@ -2,8 +2,6 @@
 
 namespace mediafs::tier {
 
-using Lines = std::vector<std::string>;
-
 TEST_CASE_FIXTURE(CatalogueFixture, "checksum, upload, evict, fetch") {
   adopted("a", file_stat(11, 500, 1000));
   const Node summed = checksummed("a", 1);

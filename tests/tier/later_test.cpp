@@ -1,36 +1,12 @@
 #include "tier/catalogue/later.h"
 
-#include <fstream>
 #include <random>
-#include <sstream>
 
 #include "catalogue_fixture.h"
 
 namespace mediafs::tier {
 
-using Lines = std::vector<std::string>;
-using Request = Catalogue::RenameRequest;
-
 namespace {
-
-Request removal(const std::string& path) {
-  return {path, {}, {}, true, true};
-}
-
-Request renaming(const std::string& from, const std::string& to, std::uint64_t inode = 11) {
-  return {from, to, file_stat(inode, 100, 1000, 2000), true, true};
-}
-
-std::string bytes_of(const std::string& file) {
-  std::ifstream in(file, std::ios::binary);
-  std::stringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-
-void put_bytes(const std::string& file, const std::string& bytes) {
-  std::ofstream(file, std::ios::binary | std::ios::trunc) << bytes;
-}
 
 std::vector<std::string> names(Later& later) {
   std::vector<std::string> found;
