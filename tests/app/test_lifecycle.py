@@ -1,7 +1,6 @@
 """A mount's life as users of fstab, mount(8), systemd and containers expect it. In a mount namespace of its own, where the
 machine's mount helpers, /dev/fuse and fuse.conf can be replaced."""
 import ctypes
-import errno
 import json
 import os
 import pwd
@@ -13,6 +12,7 @@ import subprocess
 import sys
 
 from daemon import binary
+from files import errno_of, read_text, write, written
 from harness import Failure, check, check_equal, clean_environment, need_programs, run, skip
 
 USER = pwd.getpwnam("nobody").pw_uid  # fusermount3 wants a name
@@ -49,25 +49,6 @@ def mount_record(point, table="self"):
     return found
 
 
-def outcome(action, *args):
-    try:
-        action(*args)
-    except OSError as error:
-        return errno.errorcode[error.errno]
-    return "ok"
-
-
-def write(path, text):
-    with open(path, "w") as file:
-        file.write(text)
-    return path
-
-
-def read(path):
-    with open(path) as file:
-        return file.read()
-
-
 def fresh(bench, config=None, **options):
     base = bench.folder("case")
     os.chmod(bench.dir, 0o755)
@@ -96,7 +77,7 @@ def options_of_the_mount(bench):
     daemon = fresh(bench)
     write(daemon.local + "/film", "film")
     os.mkdir(daemon.local + "/Incoming")
-    arrived = write(daemon.local + "/Incoming/The.Long.Way.Home.2021.1080p.mkv", "a film that is to be filed")
+    arrived = written(daemon.local + "/Incoming/The.Long.Way.Home.2021.1080p.mkv", "a film that is to be filed")
     command = ["mount", daemon.file, daemon.mount]
     done(mediafs(*command, "-o", "ro,noexec,nosuid,nodev,noatime,nofail,_netdev,x-systemd.requires=a.mount,user"), "mount")
     record = mount_record(daemon.mount)
@@ -104,12 +85,12 @@ def options_of_the_mount(bench):
     check_equal(record["source"], daemon.file, "the source")
     for option in ("ro", "noexec", "nosuid", "nodev", "noatime"):
         check(option in record["options"], "%s is not in %s" % (option, record["options"]))
-    check_equal(read(daemon.path("film")), "film", "a film")
+    check_equal(read_text(daemon.path("film")), "film", "a film")
     for action, args in ((write, (daemon.path("new"), "x")), (os.unlink, (daemon.path("film"),)),
                          (os.mkdir, (daemon.path("dir"),)), (os.rename, (daemon.path("film"), daemon.path("f"))),
                          (os.chmod, (daemon.path("film"), 0o600)), (os.truncate, (daemon.path("film"), 0)),
                          (os.setxattr, (daemon.path("film"), "user.x", b"y")), (os.utime, (daemon.path("film"),))):
-        check_equal(outcome(action, *args), "EROFS", action.__name__)
+        check_equal(errno_of(action, *args), "EROFS", action.__name__)
     daemon.cli("jobs", "wait")
     check_equal(sorted(name for name in os.listdir(daemon.local) if name != ".mediafs"), ["Incoming", "film"],
                 "names on the SSD: no sidecars, nothing filed")
@@ -168,7 +149,7 @@ def mounted_by_mount(bench):
     """mount(8) with our helper, from a command line and from fstab; and by libfuse's, which calls the program."""
     need_programs("mount")
     daemon = fresh(bench)
-    fstab = write(bench.dir + "/fstab", "%s %s fuse.mediafs noauto,nofail,_netdev,uid=%d,x-systemd.automount 0 0\n"
+    fstab = written(bench.dir + "/fstab", "%s %s fuse.mediafs noauto,nofail,_netdev,uid=%d,x-systemd.automount 0 0\n"
                   % (daemon.file, daemon.mount, USER))
     folder, place = replace_helpers(bench, mount_fuse_mediafs=binary(), mount_mediafs=binary())
     try:
@@ -182,7 +163,7 @@ def mounted_by_mount(bench):
         done(mount("-T", fstab, daemon.mount), "mount from fstab")
         check_equal(os.stat(daemon.local).st_uid, 0, "the owner on the SSD")
         check_equal(os.stat(daemon.mount).st_uid, USER, "uid= of fstab")
-        again = done(mount("-T", write(bench.dir + "/fstab2", read(fstab).replace("noauto", "auto")), "-a"),
+        again = done(mount("-T", written(bench.dir + "/fstab2", read_text(fstab).replace("noauto", "auto")), "-a"),
                      "mount -a over what is mounted")
         check_equal(again.stderr, "", "what mount -a complains of")
         subprocess.run(["umount", daemon.mount], check=True)
@@ -272,7 +253,7 @@ def without_root(bench):
         check_equal(record["type"], "fuse.mediafs", "the type")
         check("noexec" in record["options"], "noexec: %s" % record["options"])
         done(as_user("sh", "-c", 'echo x > "$0"/f && cat "$0"/f', home + "/Media"), "its owner writes")
-        check_equal(outcome(os.listdir, home + "/Media"), "EACCES", "somebody else, and be it root")
+        check_equal(errno_of(os.listdir, home + "/Media"), "EACCES", "somebody else, and be it root")
         status = done(as_user(binary(), "status", "--json", env=env), "status").stdout
         check('"passthrough"' in status and "CAP_SYS_ADMIN" in status, "no reason for no passthrough: " + status)
         told = read(home + "/local/.mediafs/mediafs.log")
@@ -303,7 +284,7 @@ def told_systemd(bench):
             lines = told.split("\n")
             check("MAINPID=%d" % daemon.process.pid in lines, "the process: %r" % told)
             check(any(line.startswith("STATUS=") and daemon.mount in line for line in lines), "no status: %r" % told)
-            check_equal(read(daemon.path(".mediafs/version")).strip(), "0", "the tree answers")
+            check_equal(read_text(daemon.path(".mediafs/version")).strip(), "0", "the tree answers")
             daemon.process.signal(signal.SIGTERM)
             check("STOPPING=1" in manager.recv(4096).decode().split("\n"), "no word of the stop")
             check_equal(daemon.process.popen.wait(60), 0, "exit status")
@@ -336,7 +317,7 @@ def waiting(script):
 def busy(bench):
     daemon = fresh(bench)
     daemon.start()
-    film = write(daemon.path("film"), "film")
+    film = written(daemon.path("film"), "film")
     os.mkdir(daemon.path("dir"))
     shutil.copy("/bin/cat", daemon.path("cat"))
     mapped = ("import ctypes; c = ctypes.CDLL(None); f = open(%r, 'rb')\n"
@@ -354,7 +335,7 @@ def busy(bench):
         refused = done(daemon.run("unmount"), how, 1)
         for word in ("in use by 1 process", "pid %d" % child.popen.pid, how, daemon.path(what), "--lazy", "--force"):
             check(word in refused.stderr, "%r is not in %r" % (word, refused.stderr))
-        check_equal(read(daemon.path("film")), "film", "served as before")
+        check_equal(read_text(daemon.path("film")), "film", "served as before")
         child.end()
     child = Child(cases[1][0])
     answer = daemon.ask("unmount", status=1)
@@ -428,12 +409,12 @@ def stuck(bench):
     daemon.kill()
     looking = subprocess.Popen(["stat", daemon.mount + "/other"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     waiting_file = "/sys/fs/fuse/connections/%d/waiting" % record["minor"]
-    bench.wait_until(lambda: int(read(waiting_file)) > 0, 30, "somebody to wait for the dead daemon")
+    bench.wait_until(lambda: int(read_text(waiting_file)) > 0, 30, "somebody to wait for the dead daemon")
     # Another library at the same place touches nothing that is not its own, and says so instead of waiting.
     refused = done(other.run("mount", bound=120), "another library", 1)
     check("does not answer" in refused.stderr, refused.stderr)
     daemon.start()
-    check_equal(read(daemon.path("film")), "film", "the film after the restart")
+    check_equal(read_text(daemon.path("film")), "film", "the film after the restart")
     check(looking.wait(60) != 0, "who waited was told")
     looking.stderr.close()
     os.close(held)
@@ -448,20 +429,20 @@ def answers_before_it_ends(bench):
     write(nas.path("far/film"), "film")
     daemon = fresh(bench, {"share": {"path": nas.mount, "timeout": "60s"}})
     daemon.start()
-    check_equal(read(daemon.path("far/film")), "film", "the share's film")
+    check_equal(read_text(daemon.path("far/film")), "film", "the share's film")
     film = open(daemon.path("far/film"))
     nas.process.signal(signal.SIGSTOP)
     try:
         change = subprocess.Popen([sys.executable, "-c", "import os; os.fchmod(0, 0o600)"], stdin=film, text=True,
                                   stderr=subprocess.PIPE)
         waits = "/sys/fs/fuse/connections/%d/waiting" % mount_record(nas.mount)["minor"]
-        bench.wait_until(lambda: int(read(waits)) > 0, 30, "the change to be under way")
+        bench.wait_until(lambda: int(read_text(waits)) > 0, 30, "the change to be under way")
         daemon.process.signal(signal.SIGTERM)
         bench.wait_until(lambda: mount_record(daemon.mount) is None, 30, "the mount to go")
     finally:
         nas.process.signal(signal.SIGCONT)
     check_equal(change.communicate(timeout=60)[1], "", "what fchmod complains of")
-    outcome(film.close)
+    errno_of(film.close)
     check_equal(stat.S_IMODE(os.stat(nas.path("far/film")).st_mode), 0o600, "the mode on the share")
     check_equal(daemon.process.popen.wait(60), 0, "exit status")
     nas.stop()

@@ -8,19 +8,14 @@ import subprocess
 import sys
 import tempfile
 
+from files import write, written
 from harness import check, check_equal
 
 
-def write(folder, name, text):
-    with open(os.path.join(folder, name), "w") as file:
-        file.write(text)
-    return os.path.join(folder, name)
-
-
 def vanishing(binary, folder):
-    first, second = write(folder, "first.mkv", "first"), write(folder, "second.mkv", "second")
+    first, second = written(folder + "/first.mkv", "first"), written(folder + "/second.mkv", "second")
     for name in ("first", "second"):
-        write(folder, ".%s.mkv.sha1" % name, hashlib.sha1(name.encode()).hexdigest() + "\n")
+        write(folder + "/.%s.mkv.sha1" % name, hashlib.sha1(name.encode()).hexdigest() + "\n")
     # Whoever opens the first file waits for our lease, and we are told: the walk is over then, the second not yet open.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO})
     held = os.open(first, os.O_RDWR)
@@ -38,7 +33,7 @@ def vanishing(binary, folder):
 
 
 def odd_sidecar(binary, folder):
-    film = write(folder, "film.mkv", "film")
+    film = written(folder + "/film.mkv", "film")
     os.mkfifo(os.path.join(folder, ".film.mkv.sha1"))
     out = subprocess.run([binary, "verify", "--json", film], stdout=subprocess.PIPE, text=True, timeout=60, check=True)
     check_equal(json.loads(out.stdout)["without_checksum"], 1, "a pipe is no sidecar, and nothing waits for it")

@@ -11,6 +11,7 @@ import tempfile
 import unittest
 
 import suite
+from files import write
 
 DAEMON = None
 DEFAULTS = {}  # options of every mount: name=value on the command line
@@ -99,8 +100,7 @@ class Mounted:
     def put(self, path, data, mode=0o644):
         """A file in the library that only the vault has."""
         os.makedirs(os.path.dirname(self.under(path)), exist_ok=True)
-        with open(self.under(path), "wb") as f:
-            f.write(data)
+        write(self.under(path), data)
         os.chmod(self.under(path), mode)
         self.tell("store " + path)
         self.tell("evict " + path)
@@ -135,24 +135,6 @@ def shape(path):
     st = os.lstat(path)
     size = st.st_size if not stat.S_ISDIR(st.st_mode) else 0
     return (stat.filemode(st.st_mode), st.st_nlink, st.st_uid, st.st_gid, size, st.st_rdev)
-
-
-def errno_of(action, *args):
-    try:
-        action(*args)
-    except OSError as e:
-        return errno.errorcode[e.errno]
-    return "ok"
-
-
-def read(path):
-    with open(path, "rb") as f:
-        return f.read()
-
-
-def write(path, data, mode="wb"):
-    with open(path, mode) as f:
-        f.write(data)
 
 
 def main():

@@ -6,7 +6,7 @@ import shutil
 import stat
 import time
 
-import mounted
+from files import read
 from parity_steps import OPERATIONS, Side, User, as_statx, fields, statx
 
 SOON_S = 5  # within which a change underneath is shown
@@ -334,7 +334,7 @@ class Run:
 
     def compare_contents(self):
         for path in self.files():
-            got, want = mounted.read(self.mount.on(path)), mounted.read(self.plain.on(path))
+            got, want = read(self.mount.on(path)), read(self.plain.on(path))
             if got != want:
                 at = next((i for i, (a, b) in enumerate(zip(got, want)) if a != b), min(len(got), len(want)))
                 raise Different("%r differs from byte %d on: %r, not %r" %

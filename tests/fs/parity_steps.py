@@ -7,14 +7,9 @@ import os
 import stat
 import struct
 
-libc = ctypes.CDLL(None, use_errno=True)
-AT_FDCWD, NOFOLLOW, FORCE_SYNC = -100, 0x100, 0x2000
+from files import AT_FDCWD, checked, libc, renameat2
 
-
-def checked(result):
-    if result < 0:
-        raise OSError(ctypes.get_errno(), "")
-    return result
+NOFOLLOW, FORCE_SYNC = 0x100, 0x2000
 
 
 class User:
@@ -177,7 +172,7 @@ def op_truncate(side, path, size):
 
 
 def op_rename(side, old, new, flags):
-    checked(libc.renameat2(AT_FDCWD, os.fsencode(side.on(old)), AT_FDCWD, os.fsencode(side.on(new)), flags))
+    renameat2(side.on(old), side.on(new), flags)
 
 
 def op_link(side, old, new, follow):

@@ -8,7 +8,8 @@ import time
 import unittest
 
 import mounted
-from mounted import Mounted, read, write
+from files import read, soon, write
+from mounted import Mounted
 
 M = None
 OLD = 1_600_000_000
@@ -25,15 +26,6 @@ def tearDownModule():
     answer, code = M.stop()
     M.close()
     assert (answer, code) == ("stopped", 0), (answer, code)
-
-
-def soon(test):
-    deadline = time.time() + 10
-    while not test():
-        if time.time() > deadline:
-            return False
-        time.sleep(0.002)
-    return True
 
 
 def without_the_daemon(action):

@@ -14,10 +14,10 @@ import sys
 import unittest
 
 import mounted
-from mounted import Mounted, errno_of, read, shape, write
+from files import checked, errno_of, libc, read, write
+from mounted import Mounted, shape
 
 M = None
-libc = ctypes.CDLL(None, use_errno=True)
 
 
 def setUpModule():
@@ -53,12 +53,6 @@ def as_user(action, uid=1001, gid=1001, groups=()):
         answer = f.read().decode()
     os.waitpid(pid, 0)
     return answer
-
-
-def checked(result):
-    if result < 0:
-        raise OSError(ctypes.get_errno(), "call")
-    return result
 
 
 def fallocate(fd, mode, offset, size):

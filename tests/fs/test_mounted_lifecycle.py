@@ -9,7 +9,8 @@ import time
 import unittest
 
 import mounted
-from mounted import Mounted, read, write
+from files import errno_of, read, soon, write
+from mounted import Mounted
 
 
 class Lifecycle(unittest.TestCase):
@@ -198,7 +199,7 @@ class HangingShare(unittest.TestCase):
             write(m.on(path), b"near")
         m.put("vaulted/f", b"vault")
         m.put("both/copied", b"vault")
-        self.wait_until(lambda: m.tell("walked") == "yes")
+        self.assertTrue(soon(lambda: m.tell("walked") == "yes", 30))
         self.addCleanup(self.resume, server)  # before all that unmounts
         return server, m
 
@@ -293,7 +294,7 @@ class HangingShare(unittest.TestCase):
         server.process.send_signal(signal.SIGSTOP)
         waiting = [subprocess.Popen(["cat", m.on(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                    for path in ("dir/far", "both/far", "dir/below/f") for _ in range(20)]
-        self.wait_until(lambda: self.in_fuse(waiting) == len(waiting))
+        self.assertTrue(soon(lambda: self.in_fuse(waiting) == len(waiting), 30))
         began = time.time()
         for w in waiting:
             w.kill()
@@ -316,14 +317,8 @@ class HangingShare(unittest.TestCase):
             count += call == "257" and state in "SD"  # openat
         return count
 
-    def wait_until(self, condition):
-        deadline = time.time() + 30
-        while not condition():
-            self.assertLess(time.time(), deadline)
-            time.sleep(0.01)
-
     def all_back(self, m):
-        self.wait_until(lambda: not isinstance(self.timed(read, m.on("dir/below/f"))[1], OSError))
+        self.assertTrue(soon(lambda: errno_of(read, m.on("dir/below/f")) == "ok", 30))
         self.assertEqual(read(m.on("dir/far")), b"far")
 
     def timed(self, action, *args):

@@ -10,7 +10,8 @@ import time
 import unittest
 
 import mounted
-from mounted import Mounted, read, write
+from files import read, soon, write
+from mounted import Mounted
 
 GIB = 1 << 30
 NEW_KERNEL = tuple(int(n) for n in platform.release().split("-")[0].split(".")[:2]) >= (6, 9)
@@ -33,9 +34,7 @@ class Case(unittest.TestCase):
 
     def closed(self, m, path):
         """Release follows close at its own time; until then the next open is served as those before it."""
-        deadline = time.time() + 10
-        while m.tell("opens " + path) != "0" and time.time() < deadline:
-            time.sleep(0.01)
+        self.assertTrue(soon(lambda: m.tell("opens " + path) == "0"))
 
     def without_the_daemon(self, m, action):
         m.process.send_signal(signal.SIGSTOP)

@@ -1,15 +1,14 @@
 """Each operation on the mount and on a plain directory answers the same: result, errno, attributes, content."""
-import errno
 import fcntl
 import mmap
 import os
 import socket
 import stat
 import time
-import unittest
 
 import mounted
-from mounted import Mounted, read, shape, write
+from files import read, renameat2, write
+from mounted import Mounted, shape
 from parity_steps import User
 
 M = None
@@ -476,22 +475,15 @@ class Calls(mounted.Parity):
         self.assertLess(mount.f_bavail, plain.f_bfree)
 
     def test_rename_flags(self):
-        import ctypes
-        libc = ctypes.CDLL(None, use_errno=True)
-
-        def rename2(a, b, flags):
-            if libc.renameat2(-100, os.fsencode(a), -100, os.fsencode(b), flags) != 0:
-                raise OSError(ctypes.get_errno(), "renameat2")
-
         def act(d):
             write(d + "/a", b"a")
             write(d + "/b", b"b")
-            rename2(d + "/a", d + "/b", 2)
+            renameat2(d + "/a", d + "/b", 2)
             return read(d + "/a"), read(d + "/b")
         self.assertEqual(self.both(act), ("ok", (b"b", b"a")))
-        self.assertEqual(self.both(lambda d: rename2(d + "/a", d + "/b", 1)), ("error", "EEXIST"))
-        self.both(lambda d: rename2(d + "/a", d + "/c", 1))
-        self.both(lambda d: rename2(d + "/missing", d + "/c", 2))
+        self.assertEqual(self.both(lambda d: renameat2(d + "/a", d + "/b", 1)), ("error", "EEXIST"))
+        self.both(lambda d: renameat2(d + "/a", d + "/c", 1))
+        self.both(lambda d: renameat2(d + "/missing", d + "/c", 2))
 
 
 if __name__ == "__main__":

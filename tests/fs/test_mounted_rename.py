@@ -1,7 +1,5 @@
 """Rename, link and unlink over files of different branches: what replaces what, what a kill in between leaves, and what
 happens at the same time."""
-import ctypes
-import errno
 import os
 import subprocess
 import threading
@@ -9,10 +7,9 @@ import time
 import unittest
 
 import mounted
-from mounted import Mounted, errno_of, read, write
+from files import RENAME_EXCHANGE, RENAME_NOREPLACE, errno_of, read, renameat2, soon, write
+from mounted import Mounted
 
-NOREPLACE, EXCHANGE = 1, 2
-LIBC = ctypes.CDLL(None, use_errno=True)
 M = None
 
 
@@ -25,13 +22,6 @@ def tearDownModule():
     answer, code = M.stop()
     M.close()
     assert (answer, code) == ("stopped", 0), (answer, code)
-
-
-def renameat2(old, new, flags):
-    at_cwd = -100
-    if LIBC.renameat2(at_cwd, os.fsencode(old), at_cwd, os.fsencode(new), flags) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), old)
 
 
 def renaming(a, b, times, done, threads):
@@ -110,10 +100,10 @@ class Combinations(Case):
                     a, b = self.at("a-%s-%s" % (source, target)), self.at("b-%s-%s" % (source, target))
                     make(M, source, a, b"source")
                     make(M, target, b, b"the target")
-                    self.assertEqual(errno_of(renameat2, M.on(a), M.on(b), NOREPLACE), "EEXIST")
+                    self.assertEqual(errno_of(renameat2, M.on(a), M.on(b), RENAME_NOREPLACE), "EEXIST")
                     self.assertEqual((read(M.on(a)), read(M.on(b))), (b"source", b"the target"))
                     os.unlink(M.on(b))
-                    renameat2(M.on(a), M.on(b), NOREPLACE)
+                    renameat2(M.on(a), M.on(b), RENAME_NOREPLACE)
                     self.assertEqual(read(M.on(b)), b"source")
 
     def test_a_share_that_refuses_leaves_the_target(self):
@@ -164,7 +154,7 @@ class Exchange(Case):
         make(M, "local+vault", a, b"one")
         make(M, "local", b, b"other")
         numbers = os.stat(M.on(a)).st_ino, os.stat(M.on(b)).st_ino
-        renameat2(M.on(a), M.on(b), EXCHANGE)
+        renameat2(M.on(a), M.on(b), RENAME_EXCHANGE)
         self.assertEqual((read(M.on(a)), read(M.on(b))), (b"other", b"one"))
         self.assertEqual((os.stat(M.on(b)).st_ino, os.stat(M.on(a)).st_ino), numbers)
         M.tell("vault-jobs")
@@ -176,7 +166,7 @@ class Exchange(Case):
     def test_directories(self):
         make(M, "local", self.at("A/x"), b"x")
         make(M, "vault", self.at("B/y"), b"y")
-        renameat2(M.on(self.at("A")), M.on(self.at("B")), EXCHANGE)
+        renameat2(M.on(self.at("A")), M.on(self.at("B")), RENAME_EXCHANGE)
         self.assertEqual((read(M.on(self.at("A/y"))), read(M.on(self.at("B/x")))), (b"y", b"x"))
         self.assertEqual((os.listdir(M.on(self.at("A"))), os.listdir(M.on(self.at("B")))), (["y"], ["x"]))
 
@@ -191,7 +181,7 @@ class Exchange(Case):
                 row = M.tell("find " + stored)
                 number = os.stat(M.on(stored)).st_ino
                 pair = (stored, new) if order[0] == "a" else (new, stored)
-                renameat2(M.on(pair[0]), M.on(pair[1]), EXCHANGE)
+                renameat2(M.on(pair[0]), M.on(pair[1]), RENAME_EXCHANGE)
                 self.assertEqual(M.tell("find " + new), row)
                 self.assertEqual(os.stat(M.on(new)).st_ino, number)
                 M.tell("vault-jobs")
@@ -201,7 +191,7 @@ class Exchange(Case):
         os.makedirs(M.on("Incoming"), exist_ok=True)
         write(M.on("Incoming/new"), b"new")
         make(M, "local+vault", self.at("old"), b"old")
-        renameat2(M.on("Incoming/new"), M.on(self.at("old")), EXCHANGE)
+        renameat2(M.on("Incoming/new"), M.on(self.at("old")), RENAME_EXCHANGE)
         self.assertEqual((read(M.on("Incoming/new")), read(M.on(self.at("old")))), (b"old", b"new"))
         self.assertIn("vault=0", M.tell("find " + self.at("old")))
 
@@ -210,7 +200,7 @@ class Exchange(Case):
         make(M, "vault", self.at("v"), b"v")
         make(M, "share", self.at("s"), b"s")
         for one, other in (("l", "v"), ("v", "l"), ("l", "s"), ("s", "l"), ("v", "s")):
-            self.assertEqual(errno_of(renameat2, M.on(self.at(one)), M.on(self.at(other)), EXCHANGE), "EINVAL")
+            self.assertEqual(errno_of(renameat2, M.on(self.at(one)), M.on(self.at(other)), RENAME_EXCHANGE), "EINVAL")
         self.assertEqual([read(M.on(self.at(n))) for n in "lvs"], [b"l", b"v", b"s"])
 
 
@@ -261,10 +251,10 @@ class Sidecars(Case):
         make(M, "local", self.at("b"), b"other")
         self.beside("a", b"a" * 40)
         self.beside("b", b"b" * 40)
-        renameat2(M.on(self.at("a")), M.on(self.at("b")), EXCHANGE)
+        renameat2(M.on(self.at("a")), M.on(self.at("b")), RENAME_EXCHANGE)
         self.assertEqual((read(M.on(self.at(".a.sha1"))), read(M.on(self.at(".b.sha1")))), (b"b" * 40, b"a" * 40))
         os.unlink(M.on(self.at(".b.sha1")))
-        renameat2(M.on(self.at("a")), M.on(self.at("b")), EXCHANGE)
+        renameat2(M.on(self.at("a")), M.on(self.at("b")), RENAME_EXCHANGE)
         self.assertEqual(self.names(), [".b.sha1", "a", "b"])
         self.assertEqual(read(M.on(self.at(".b.sha1"))), b"b" * 40)
 
@@ -408,20 +398,17 @@ class Kills(unittest.TestCase):
         self.assertEqual(read(m.on("b")), b"source")
 
     def gone_in_the_end(self, path):
-        deadline = time.time() + 20
-        while os.path.exists(path) and time.time() < deadline:
-            time.sleep(0.02)
-        self.assertFalse(os.path.exists(path))
+        self.assertTrue(soon(lambda: not os.path.exists(path), 20))
 
     def evicted_in_the_end(self, m, path):
         """The note that the share has yet to follow goes after it has."""
-        deadline = time.time() + 20
-        while "local=1" in m.tell("find " + path) and time.time() < deadline:
+        def evicted():
             try:
                 m.tell("evict " + path)
             except RuntimeError as refused:
                 self.assertIn("has yet to follow its rename", str(refused))
-        self.assertIn("local=0", m.tell("find " + path))
+            return "local=0" in m.tell("find " + path)
+        self.assertTrue(soon(evicted, 20))
 
 
 class Refusals(unittest.TestCase):
@@ -455,10 +442,7 @@ class Refusals(unittest.TestCase):
                 server.start()
                 if other_device:
                     self.assertNotEqual(os.stat(server.mount).st_dev, device)
-                deadline = time.time() + 20
-                while os.path.exists(server.under("b")) and time.time() < deadline:
-                    time.sleep(0.02)
-                self.assertFalse(os.path.exists(server.under("b")))
+                self.assertTrue(soon(lambda: not os.path.exists(server.under("b")), 20))
                 self.assertEqual(read(m.on("b")), b"source")
                 m.stop()
                 server.stop()
@@ -570,7 +554,7 @@ class Together(Case):
 
             def rename():
                 gate.wait()
-                outcome["rename"] = errno_of(renameat2, M.on(v), M.on(name), NOREPLACE)
+                outcome["rename"] = errno_of(renameat2, M.on(v), M.on(name), RENAME_NOREPLACE)
             threads = [threading.Thread(target=create), threading.Thread(target=rename)]
             for t in threads:
                 t.start()

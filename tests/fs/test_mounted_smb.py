@@ -1,6 +1,5 @@
 """The share really is one: Samba's smbd, mounted by smbnetfs (the kernel's cifs may be missing). What it can do is done
 on it; what it can't has an errno; and while the server is stopped nothing waits for it that does not need it."""
-import errno
 import os
 import shutil
 import signal
@@ -11,7 +10,8 @@ import time
 import unittest
 
 import mounted
-from mounted import Mounted, errno_of, read, write
+from files import errno_of, read, soon, write
+from mounted import Mounted
 
 SMB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "servers", "smb.sh")
 PROGRAMS = ("smbd", "smbpasswd", "smbnetfs", "setpriv", "fusermount3")
@@ -61,13 +61,7 @@ class Smb(unittest.TestCase):
         self.m = Mounted(share=through, marker=".here", share_timeout_ms=1000 * self.TIMEOUT)
         self.addCleanup(self.m.close)
         self.m.start()
-        self.wait_until(lambda: self.m.tell("walked") == "yes")
-
-    def wait_until(self, condition):
-        deadline = time.time() + 60
-        while not condition():
-            self.assertLess(time.time(), deadline)
-            time.sleep(0.02)
+        self.assertTrue(soon(lambda: self.m.tell("walked") == "yes", 60))
 
     def there(self, path):
         return read(os.path.join(self.share, path))
@@ -140,7 +134,7 @@ class Smb(unittest.TestCase):
         finally:
             for pid in server:
                 os.kill(pid, signal.SIGCONT)
-        self.wait_until(lambda: errno_of(read, on("lib/b")) == "ok")
+        self.assertTrue(soon(lambda: errno_of(read, on("lib/b")) == "ok", 60))
         self.assertEqual(read(on("lib/b")), b"b" * 1000)
 
 

@@ -1,6 +1,5 @@
 """The union: files that only the vault has, a share that merges in, control files, our own attributes."""
 import contextlib
-import errno
 import json
 import os
 import sqlite3
@@ -12,7 +11,8 @@ import time
 import unittest
 
 import mounted
-from mounted import Mounted, errno_of, read, write
+from files import errno_of, read, soon, write
+from mounted import Mounted
 
 M = None
 FILM = os.urandom(3_500_000)
@@ -297,9 +297,7 @@ class VaultOnly(Case):
             self.assertEqual(M.tell("opens " + self.path), "1")
             with self.assertRaises(RuntimeError):
                 M.tell("evict " + self.path)
-        deadline = time.time() + 10  # release follows close at its own time
-        while M.tell("opens " + self.path) != "0" and time.time() < deadline:
-            time.sleep(0.01)
+        self.assertTrue(soon(lambda: M.tell("opens " + self.path) == "0"))  # release follows close at its own time
         M.tell("evict " + self.path)
         self.assertEqual(read(M.on(self.path)), b"busy")
 
@@ -473,18 +471,11 @@ class Share(Case):
 
     def remembered(self, path, m=None):
         """Waits until the walk of the share has passed."""
-        deadline = time.time() + 10
-        while time.time() < deadline:
-            db = sqlite3.connect("file:%s/.mediafs/catalogue.db?mode=ro" % (m or M).local, uri=True)
-            try:
-                row = db.execute("SELECT 1 FROM share_entry WHERE dir = ? AND name = ?",
-                                 (os.path.dirname(path).encode(), os.path.basename(path).encode())).fetchone()
-            finally:
-                db.close()
-            if row:
-                return
-            time.sleep(0.02)
-        self.fail("the share's %s is not remembered" % path)
+        def found():
+            with contextlib.closing(sqlite3.connect("file:%s/.mediafs/catalogue.db?mode=ro" % (m or M).local, uri=True)) as db:
+                return db.execute("SELECT 1 FROM share_entry WHERE dir = ? AND name = ?",
+                                  (os.path.dirname(path).encode(), os.path.basename(path).encode())).fetchone()
+        self.assertTrue(soon(found), path)
 
     @contextlib.contextmanager
     def absent(self):
@@ -498,9 +489,7 @@ class Share(Case):
             write(M.share + "/.here", b"")
             probe = self.dir + "-probe"
             write(M.share + "/" + probe, b"there")
-            deadline = time.time() + 10
-            while errno_of(read, M.on(probe)) != "ok" and time.time() < deadline:
-                time.sleep(0.05)
+            self.assertTrue(soon(lambda: errno_of(read, M.on(probe)) == "ok"))
 
     def test_without_its_marker_it_is_absent(self):
         write(M.on(self.dir + "/beside"), b"local")
@@ -561,9 +550,7 @@ class Share(Case):
             self.assertEqual(errno_of(os.unlink, m.on("film.mkv")), "EHOSTUNREACH")
             subprocess.run(["mount", "-t", "tmpfs", "none", nas], check=True)
             write(nas + "/film.mkv", b"on the share")
-            deadline = time.time() + 10
-            while errno_of(read, m.on("film.mkv")) != "ok" and time.time() < deadline:
-                time.sleep(0.05)
+            self.assertTrue(soon(lambda: errno_of(read, m.on("film.mkv")) == "ok"))
             self.assertEqual(read(m.on("film.mkv")), b"on the share")
         m.stop()
 
@@ -625,10 +612,7 @@ class Changes(Case):
         self.assertEqual(read(M.on(self.path)), b"one")
         os.unlink(M.under(self.path))
         M.tell("invalidate " + self.path)
-        deadline = time.time() + 10
-        while os.path.exists(M.on(self.path)) and time.time() < deadline:
-            time.sleep(0.01)
-        self.assertFalse(os.path.exists(M.on(self.path)))
+        self.assertTrue(soon(lambda: not os.path.exists(M.on(self.path))))
 
 
 if __name__ == "__main__":
