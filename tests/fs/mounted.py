@@ -35,6 +35,8 @@ class Mounted:
         self.vault = self._dir("vault") if vault else ""
         self.share = self._dir("share") if share is True else (share or "")
         self.marker = marker
+        if marker and share is True:
+            write(self.share + "/" + marker, b"")
         self.options = {**DEFAULTS, **options}
         self.process = None
         atexit.register(self.close)
@@ -45,14 +47,16 @@ class Mounted:
         os.chmod(path, 0o755)
         return path
 
-    def start(self):
+    def start(self, crash=None):
+        """With crash: the daemon kills itself at that point (common/crash.h)."""
         command = [DAEMON, "--local", self.local, "--mount", self.mount]
         for key, value in (("vault", self.vault), ("share", self.share), ("marker", self.marker)):
             if value:
                 command += ["--" + key, value]
         for key, value in self.options.items():
             command += ["--" + key.replace("_", "-"), str(value)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        env = {**os.environ, "MEDIAFS_CRASH": crash} if crash else None
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
         answer = self.process.stdout.readline().strip()
         if answer != "ok":
             self.process.wait()
@@ -69,14 +73,19 @@ class Mounted:
         return answer[2:].strip()
 
     def stop(self):
+        """An orderly end, which is checked."""
         answer = self.tell("stop")
         code = self.process.wait(30)
         self._gone()
-        return answer, code
+        assert (answer, code) == ("stopped", 0), (answer, code)
 
     def kill(self):
         self.process.kill()
-        self.process.wait()
+        self.died()
+
+    def died(self):
+        """Returns when it has killed itself, or been killed."""
+        self.process.wait(60)
         self._gone()
 
     def _gone(self):
@@ -107,7 +116,24 @@ class Mounted:
         assert not os.path.exists(self.under(path))
 
 
-class Parity(unittest.TestCase):
+def for_module(**options):
+    """Started, for all tests of a module; stopped, with its end checked, after the last one."""
+    m = Mounted(**options)
+    unittest.addModuleCleanup(m.close)
+    m.start()
+    unittest.addModuleCleanup(m.stop)
+    return m
+
+
+class Case(unittest.TestCase):
+    def mounted(self, **options):
+        """One for this test alone, to be started; whatever becomes of the test, nothing of it stays."""
+        m = Mounted(**options)
+        self.addCleanup(m.close)
+        return m
+
+
+class Parity(Case):
     """Each test has two empty directories: one on the world's plain side, one on its mount."""
     world = None  # a Mounted
 
@@ -143,10 +169,8 @@ def main():
     if reason:
         print("skipped: " + reason)
         sys.exit(77)
-    sys.modules.setdefault("mounted", sys.modules[__name__])
     DAEMON = sys.argv.pop(1)
-    sys.modules["mounted"].DAEMON = DAEMON
     while len(sys.argv) > 1 and "=" in sys.argv[1]:
         key, value = sys.argv.pop(1).split("=")
-        sys.modules["mounted"].DEFAULTS[key] = value
+        DEFAULTS[key] = value
     suite.main()

@@ -5,11 +5,9 @@ import os
 import signal
 import threading
 import time
-import unittest
 
 import mounted
 from files import read, soon, write
-from mounted import Mounted
 
 M = None
 OLD = 1_600_000_000
@@ -17,15 +15,9 @@ OLD = 1_600_000_000
 
 def setUpModule():
     global M
-    M = Mounted().start()
+    M = mounted.for_module()
     soon(lambda: M.tell("trusted") == "yes")
     time.sleep(1.2)  # the mount asks once a second
-
-
-def tearDownModule():
-    answer, code = M.stop()
-    M.close()
-    assert (answer, code) == ("stopped", 0), (answer, code)
 
 
 def without_the_daemon(action):
@@ -55,7 +47,7 @@ def walk(path):
     return sorted(n for n in found if n[0] != "sub")
 
 
-class Case(unittest.TestCase):
+class Case(mounted.Case):
     def setUp(self):
         self.dir = self.id().split(".")[-1]
         os.makedirs(M.under(self.dir + "/sub"))
@@ -263,9 +255,7 @@ class Underneath(Case):
 
     def test_a_kill_while_changes_are_told(self):
         """Nobody waits for a lock that only the killed mount's answers would have freed."""
-        m = Mounted()
-        self.addCleanup(m.close)
-        m.start()
+        m = self.mounted().start()
         os.mkdir(m.on("d"))
         done = threading.Event()
 
@@ -340,12 +330,10 @@ class Through(Case):
         self.assertTrue(soon(lambda: names(self.on).count("film") == 1))  # it was made underneath
 
 
-class WatchedLate(unittest.TestCase):
+class WatchedLate(mounted.Case):
     def test_replaced_while_it_is_open_before_its_directory_was_watched(self):
         """Nobody says which names have changed."""
-        m = Mounted(watch=0, trust=1)
-        self.addCleanup(m.close)
-        m.start()
+        m = self.mounted(watch=0, trust=1).start()
         time.sleep(1.2)  # the mount asks once a second whether changes are told
         os.mkdir(m.under("d"))
         for name in ("held", "linked"):
@@ -365,13 +353,12 @@ class WatchedLate(unittest.TestCase):
         m.stop()
 
 
-class VaultOnly(unittest.TestCase):
+class VaultOnly(mounted.Case):
     """Files that a vault's listing showed, of several requests' worth of names."""
     COUNT = 400
 
     def setUp(self):
-        self.m = Mounted()
-        self.addCleanup(self.m.close)
+        self.m = self.mounted()
         os.mkdir(self.m.vault + "/films")
         for i in range(self.COUNT):
             write(self.m.vault + "/films/%0100d" % i, b"x" * i)
@@ -438,11 +425,9 @@ class VaultOnly(unittest.TestCase):
         self.m.stop()
 
 
-class NotWatched(unittest.TestCase):
+class NotWatched(mounted.Case):
     def test_changes_are_seen_after_a_second(self):
-        m = Mounted(watch=0)
-        self.addCleanup(m.close)
-        m.start()
+        m = self.mounted(watch=0).start()
         os.mkdir(m.on("d"))
         write(m.on("d/f"), b"x")
         self.assertFalse(os.path.exists(m.on("d/new")))
@@ -454,12 +439,10 @@ class NotWatched(unittest.TestCase):
         m.stop()
 
 
-class NotPassedThrough(unittest.TestCase):
+class NotPassedThrough(mounted.Case):
     def test_growing_is_read(self):
         """The end that somebody writes underneath and has not closed, by who has read what was there before."""
-        m = Mounted(passthrough=0)
-        self.addCleanup(m.close)
-        m.start()
+        m = self.mounted(passthrough=0).start()
         with open(m.under("f"), "wb", buffering=0) as f:
             f.write(b"x" * 9)
             with open(m.on("f"), "rb", buffering=0) as reader:

@@ -11,25 +11,17 @@ import stat
 import struct
 import subprocess
 import sys
-import unittest
 
 import mounted
 from files import checked, errno_of, libc, read, write
-from mounted import Mounted, shape
+from mounted import shape
 
 M = None
 
 
 def setUpModule():
     global M
-    M = Mounted().start()
-    mounted.Parity.world = M
-
-
-def tearDownModule():
-    answer, code = M.stop()
-    M.close()
-    assert (answer, code) == ("stopped", 0), (answer, code)
+    M = mounted.Parity.world = mounted.for_module()
 
 
 def as_user(action, uid=1001, gid=1001, groups=()):
@@ -346,10 +338,9 @@ class VaultOnly(mounted.Parity):
                             os.unlink(d + "/" + n)
 
 
-class OnTheShare(unittest.TestCase):
+class OnTheShare(mounted.Case):
     def test_acls_on_the_share(self):
-        m = Mounted(share=True)
-        self.addCleanup(m.close)
+        m = self.mounted(share=True)
         write(m.share + "/f", b"x")
         os.chmod(m.share + "/f", 0o640)
         os.chown(m.share + "/f", 1001, 0)

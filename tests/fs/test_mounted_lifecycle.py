@@ -6,19 +6,12 @@ import sqlite3
 import subprocess
 import threading
 import time
-import unittest
 
 import mounted
 from files import errno_of, read, soon, write
-from mounted import Mounted
 
 
-class Lifecycle(unittest.TestCase):
-    def mounted(self, **options):
-        m = Mounted(**options)
-        self.addCleanup(m.close)
-        return m
-
+class Lifecycle(mounted.Case):
     def refusal(self, m):
         with self.assertRaises(RuntimeError) as caught:
             m.start()
@@ -27,7 +20,7 @@ class Lifecycle(unittest.TestCase):
     def test_stop_unmounts(self):
         m = self.mounted().start()
         write(m.on("f"), b"x")
-        self.assertEqual(m.stop(), ("stopped", 0))
+        m.stop()
         self.assertEqual(os.listdir(m.mount), [])
         m.start()
         self.assertEqual(read(m.on("f")), b"x")
@@ -38,7 +31,7 @@ class Lifecycle(unittest.TestCase):
         f = open(m.on("f"), "wb", buffering=0)
         f.write(b"accepted")
         passed = m.tell("unseen-writers") == "1"
-        self.assertEqual(m.stop(), ("stopped", 0))
+        m.stop()
         self.assertEqual(read(m.under("f")), b"accepted")
         self.assertEqual(os.listdir(m.mount), [])
         if passed:  # the kernel goes on writing to the local file
@@ -54,7 +47,7 @@ class Lifecycle(unittest.TestCase):
         m = self.mounted().start()
         os.listdir(m.mount)
         subprocess.run(["umount", m.mount], check=True)
-        self.assertEqual(m.stop(), ("stopped", 0))
+        m.stop()
 
     def test_stale_mount_is_cleared(self):
         m = self.mounted().start()
@@ -95,12 +88,10 @@ class Lifecycle(unittest.TestCase):
         m.stop()
 
 
-class NoSpace(unittest.TestCase):
+class NoSpace(mounted.Case):
     def test_a_writer_below_the_reserve(self):
         for vault, least in ((False, 0), (True, 0.5)):
-            m = Mounted(vault=vault, reserve=1 << 60, space_limit_ms=1000)
-            self.addCleanup(m.close)
-            m.start()
+            m = self.mounted(vault=vault, reserve=1 << 60, space_limit_ms=1000).start()
             began = time.time()
             with self.assertRaises(OSError) as caught:
                 write(m.on("f"), b"x" * 100000)
@@ -111,9 +102,7 @@ class NoSpace(unittest.TestCase):
             m.stop()
 
     def test_what_found_no_room_is_not_taken_for_whole(self):
-        m = Mounted(vault=False, reserve=1 << 60)
-        self.addCleanup(m.close)
-        m.start()
+        m = self.mounted(vault=False, reserve=1 << 60).start()
         os.mkdir(m.on("Incoming"))
         for name, size in (("cut", 100_000), ("whole", 0)):
             try:
@@ -125,7 +114,7 @@ class NoSpace(unittest.TestCase):
         self.assertEqual(os.listxattr(m.under("Incoming/whole")), [])
 
 
-class CutOff(unittest.TestCase):
+class CutOff(mounted.Case):
     def unfinished(self, path):
         """As common/writers.h: marked, and changed since the last close."""
         try:
@@ -137,9 +126,7 @@ class CutOff(unittest.TestCase):
         return closed_as != "%d %d.%09d" % (st.st_size, st.st_mtime_ns // 10**9, st.st_mtime_ns % 10**9)
 
     def test_a_close_of_one_descriptor_of_several_is_not_the_end(self):
-        m = Mounted()
-        self.addCleanup(m.close)
-        m.start()
+        m = self.mounted().start()
         os.mkdir(m.on("Incoming"))
         part, whole = m.under("Incoming/part"), m.under("Incoming/whole")
         fd = os.open(m.on("Incoming/part"), os.O_CREAT | os.O_WRONLY)
@@ -157,9 +144,7 @@ class CutOff(unittest.TestCase):
             pass
 
     def test_the_mark_goes_with_the_last_writer(self):
-        m = Mounted()
-        self.addCleanup(m.close)
-        m.start()
+        m = self.mounted().start()
         os.mkdir(m.on("Incoming"))
         under = m.under("Incoming/two")
         first = os.open(m.on("Incoming/two"), os.O_CREAT | os.O_WRONLY)
@@ -176,24 +161,20 @@ class CutOff(unittest.TestCase):
         self.assertNotIn("user.mediafs.unfinished", os.listxattr(under))
 
 
-class HangingShare(unittest.TestCase):
+class HangingShare(mounted.Case):
     """The share is itself a mount of ours, whose daemon is stopped as a dead server's is. Nothing here waits for
     share.timeout but what needs the share: a wait would take all of it."""
 
     TIMEOUT = 6
 
     def served(self):
-        server = Mounted(vault=False)
-        self.addCleanup(server.close)
-        server.start()
+        server = self.mounted(vault=False).start()
         os.makedirs(server.on("both"))
         os.makedirs(server.on("dir/below"))
         for path in ("dir/far", "both/far", "dir/below/f", "both/replaced"):
             write(server.on(path), b"far")
         write(server.on("both/copied"), b"vault")
-        m = Mounted(share=server.mount, share_timeout_ms=1000 * self.TIMEOUT)
-        self.addCleanup(m.close)
-        m.start()
+        m = self.mounted(share=server.mount, share_timeout_ms=1000 * self.TIMEOUT).start()
         for path in ("near/f", "near/old", "both/near"):
             os.makedirs(os.path.dirname(m.on(path)), exist_ok=True)
             write(m.on(path), b"near")
@@ -330,18 +311,8 @@ class HangingShare(unittest.TestCase):
         return time.time() - began, outcome
 
 
-class Answered(unittest.TestCase):
+class Answered(mounted.Case):
     """What rename and unlink have answered is there after kill -9, in the library's order and once."""
-
-    def mounted(self, point=None):
-        m = Mounted()
-        self.addCleanup(m.close)
-        if point:
-            os.environ["MEDIAFS_CRASH"] = point
-        try:
-            return m.start()
-        finally:
-            os.environ.pop("MEDIAFS_CRASH", None)
 
     def stored(self, m, *paths):
         for path in paths:
@@ -356,12 +327,11 @@ class Answered(unittest.TestCase):
         return [line.split("\t")[1] for line in lines]
 
     def restarted(self, m):
-        m.process.wait()
-        m._gone()
+        m.died()
         return m.start()
 
     def test_killed_after_the_answer(self):
-        m = self.mounted()
+        m = self.mounted().start()
         self.stored(m, "a", "b", "c")
         m.put("v", b"in the vault alone")
         os.rename(m.on("a"), m.on("d"))
@@ -382,7 +352,7 @@ class Answered(unittest.TestCase):
         self.assertEqual(read(m.vault + "/c"), b"a")
 
     def test_killed_while_the_catalogue_follows(self):
-        m = self.mounted("later.after_commit")
+        m = self.mounted().start(crash="later.after_commit")
         self.stored(m, "a")
         os.rename(m.on("a"), m.on("b"))
         self.restarted(m)
@@ -393,7 +363,7 @@ class Answered(unittest.TestCase):
         self.assertEqual(self.changelog(m), ["a", "b"])
 
     def test_killed_between_the_catalogue_and_the_disk(self):
-        m = self.mounted("unlink.before_disk")
+        m = self.mounted().start(crash="unlink.before_disk")
         self.stored(m, "a")
         with self.assertRaises(OSError):
             os.unlink(m.on("a"))
@@ -404,7 +374,7 @@ class Answered(unittest.TestCase):
         self.assertIn("local=1", m.tell("find a"))
 
     def test_killed_between_the_disk_and_the_catalogue(self):
-        m = self.mounted("rename.after_disk")
+        m = self.mounted().start(crash="rename.after_disk")
         self.stored(m, "a")
         with self.assertRaises(OSError):
             os.rename(m.on("a"), m.on("b"))
@@ -416,7 +386,7 @@ class Answered(unittest.TestCase):
         self.assertEqual(self.changelog(m), ["a", "b"])
 
     def test_fsync_of_the_directory_writes_it_through(self):
-        m = self.mounted()
+        m = self.mounted().start()
         os.mkdir(m.on("D"))
         self.stored(m, "D/a", "D/b")
         os.rename(m.on("D/a"), m.on("D/c"))
@@ -428,7 +398,7 @@ class Answered(unittest.TestCase):
             self.assertIn(b"D/c", wal.read())
 
     def test_no_commit_is_waited_for(self):
-        m = self.mounted()
+        m = self.mounted().start()
         os.mkdir(m.on("D"))
         self.stored(m, "a", "b", "D/c")
         db = sqlite3.connect(m.under(".mediafs/catalogue.db"), isolation_level=None)
@@ -445,7 +415,7 @@ class Answered(unittest.TestCase):
         self.assertEqual(self.changelog(m), ["a", "b", "D/c", "D/a", "D/c", "b"])
 
     def test_a_directory_moves_above_what_was_renamed(self):
-        m = self.mounted()
+        m = self.mounted().start()
         os.mkdir(m.on("D"))
         self.stored(m, "D/a", "D/b")
         os.rename(m.on("D/a"), m.on("D/c"))
@@ -458,7 +428,7 @@ class Answered(unittest.TestCase):
         self.assertEqual(self.changelog(m), ["D/a", "D/b", "D/c", "D/b", "E", "E/c"])
 
     def test_names_that_come_and_go(self):
-        m = self.mounted()
+        m = self.mounted().start()
         for number in range(200):
             write(m.on("tmp"), b"%d" % number)
             os.rename(m.on("tmp"), m.on("f"))

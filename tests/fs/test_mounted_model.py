@@ -6,10 +6,8 @@ ones. A sequence that fails is made shorter before it is shown. Odd seeds have a
 import os
 import random
 import sys
-import unittest
 
 import mounted
-from mounted import Mounted
 from parity_draw import Draw
 from parity_run import Different, Run, fine_times
 
@@ -19,20 +17,13 @@ WITH_SHARE = {"share": 5}
 RARELY = {"under": 0.2, "restart": 0.02}  # these take their time
 
 
-class Parity(unittest.TestCase):
+class Parity(mounted.Case):
     @classmethod
     def setUpClass(cls):
         os.setgroups([])
-        cls.worlds = [Mounted().start(), Mounted(share=True).start()]
+        cls.worlds = [mounted.for_module(), mounted.for_module(share=True)]
         cls.fine_times = fine_times(cls.worlds[0].plain)
         cls.runs = 0
-
-    @classmethod
-    def tearDownClass(cls):
-        answers = [m.stop() for m in cls.worlds]
-        for m in cls.worlds:
-            m.close()
-        assert answers == [("stopped", 0)] * 2, answers
 
     def take(self, m, umask, mode, steps):
         """Takes the steps, drawn one by one or known before. What went wrong, if anything did; the steps' answers."""

@@ -7,24 +7,17 @@ import stat
 import subprocess
 import threading
 import time
-import unittest
 
 import mounted
 from files import read, soon, write
-from mounted import Mounted
 
 GIB = 1 << 30
 NEW_KERNEL = tuple(int(n) for n in platform.release().split("-")[0].split(".")[:2]) >= (6, 9)
 
 
-class Case(unittest.TestCase):
-    def mounted(self, **options):
-        m = Mounted(**options)
-        self.addCleanup(m.close)
-        return m.start()
-
+class Case(mounted.Case):
     def passing(self, **options):
-        m = self.mounted(**options)
+        m = self.mounted(**options).start()
         os.listdir(m.mount)
         state = m.tell("passthrough")
         if state != "on":
@@ -229,7 +222,7 @@ class Killed(Case):
 
 class NotPassing(Case):
     def test_switched_off(self):
-        m = self.mounted(passthrough=0)
+        m = self.mounted(passthrough=0).start()
         write(m.on("f"), b"x")
         self.assertEqual(m.tell("passthrough"), "off: it is switched off")
         self.assertEqual(read(m.on("f")), b"x")
@@ -237,8 +230,7 @@ class NotPassing(Case):
     def test_a_stacked_local_branch(self):
         """The kernel stacks passthrough once: over a mount that passes through we read and write ourselves."""
         below = self.passing(vault=False)
-        m = Mounted(vault=False)
-        self.addCleanup(m.close)
+        m = self.mounted(vault=False)
         m.local = below.on("local")
         os.mkdir(m.local)
         m.start()

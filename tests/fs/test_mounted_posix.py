@@ -8,7 +8,7 @@ import time
 
 import mounted
 from files import read, renameat2, write
-from mounted import Mounted, shape
+from mounted import shape
 from parity_steps import User
 
 M = None
@@ -16,14 +16,7 @@ M = None
 
 def setUpModule():
     global M
-    M = Mounted().start()
-    Calls.world = M
-
-
-def tearDownModule():
-    answer, code = M.stop()
-    M.close()
-    assert (answer, code) == ("stopped", 0), (answer, code)
+    M = mounted.Parity.world = mounted.for_module()
 
 
 class Calls(mounted.Parity):

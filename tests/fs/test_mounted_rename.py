@@ -4,24 +4,16 @@ import os
 import subprocess
 import threading
 import time
-import unittest
 
 import mounted
 from files import RENAME_EXCHANGE, RENAME_NOREPLACE, errno_of, read, renameat2, soon, write
-from mounted import Mounted
 
 M = None
 
 
 def setUpModule():
     global M
-    M = Mounted(share=True).start()
-
-
-def tearDownModule():
-    answer, code = M.stop()
-    M.close()
-    assert (answer, code) == ("stopped", 0), (answer, code)
+    M = mounted.for_module(share=True)
 
 
 def renaming(a, b, times, done, threads):
@@ -58,7 +50,7 @@ def make(m, kind, path, data):
 KINDS = ["local", "share", "vault", "local+share", "local+vault", "share+vault"]
 
 
-class Case(unittest.TestCase):
+class Case(mounted.Case):
     def setUp(self):
         self.dir = "-".join(self.id().split(".")[-2:])
         os.makedirs(M.under(self.dir))
@@ -293,24 +285,18 @@ class Sidecars(Case):
         self.assertEqual(self.names(), ["b" * 253])
 
 
-class Kills(unittest.TestCase):
+class Kills(mounted.Case):
     """The daemon dies in the middle of a rename; at the next start one of the two states is there, whole."""
 
     def killed_at(self, point, source, target, m=None, meanwhile=lambda: None):
         # The next start waits for the share: what the rename left is finished before anything is answered.
-        m = m or Mounted(share=True, share_timeout_ms=20000)
-        self.addCleanup(m.close)
-        os.environ["MEDIAFS_CRASH"] = point
-        try:
-            m.start()
-        finally:
-            del os.environ["MEDIAFS_CRASH"]
+        m = m or self.mounted(share=True, share_timeout_ms=20000)
+        m.start(crash=point)
         make(m, source, "a", b"source")
         make(m, target, "b", b"the target")
         with self.assertRaises(OSError):
             os.rename(m.on("a"), m.on("b"))
-        m.process.wait()
-        m._gone()
+        m.died()
         meanwhile()
         m.start()
         return m
@@ -341,17 +327,12 @@ class Kills(unittest.TestCase):
         m = self.killed_at("rename.after_commit", "vault", "local")
         m.kill()
         # As if it had been killed just now, and somebody had put another file there underneath.
-        os.environ["MEDIAFS_CRASH"] = "rename.after_commit"
-        try:
-            m.start()
-        finally:
-            del os.environ["MEDIAFS_CRASH"]
+        m.start(crash="rename.after_commit")
         make(m, "vault", "c", b"third")
         make(m, "local", "d", b"the target")
         with self.assertRaises(OSError):
             os.rename(m.on("c"), m.on("d"))
-        m.process.wait()
-        m._gone()
+        m.died()
         os.unlink(m.under("d"))
         write(m.under("d"), b"somebody else's")
         m.start()
@@ -374,8 +355,7 @@ class Kills(unittest.TestCase):
                     self.assertEqual(read(m.on("b")), b"source")
 
     def test_after_the_disk_renamed_with_the_share_absent_at_the_start(self):
-        m = Mounted(share=True, marker=".here")
-        write(m.share + "/.here", b"")
+        m = self.mounted(share=True, marker=".here")
         m = self.killed_at("rename.after_disk", "local", "share", m, lambda: os.unlink(m.share + "/.here"))
         m.tell("store b")
         with self.assertRaisesRegex(RuntimeError, "has yet to follow its rename"):  # what it has would be shown instead
@@ -387,8 +367,7 @@ class Kills(unittest.TestCase):
         self.assertEqual(read(m.on("b")), b"source")
 
     def test_the_local_part_does_not_wait_for_an_absent_share(self):
-        m = Mounted(share=True, marker=".here")
-        write(m.share + "/.here", b"")
+        m = self.mounted(share=True, marker=".here")
         m = self.killed_at("rename.after_commit", "vault", "local+share", m,
                            lambda: os.unlink(m.share + "/.here"))
         self.assertFalse(os.path.exists(m.under("b")))
@@ -411,31 +390,23 @@ class Kills(unittest.TestCase):
         self.assertTrue(soon(evicted, 20))
 
 
-class Refusals(unittest.TestCase):
+class Refusals(mounted.Case):
     """The share does not do its part of a rename."""
 
     def test_a_share_whose_server_dies_keeps_its_part_for_later(self):
         for target, other_device in (("share", False), ("local+share", False), ("share+vault", False), ("share", True)):
             with self.subTest(target=target, other_device=other_device):
-                server = Mounted(vault=False)
-                self.addCleanup(server.close)
-                os.environ["MEDIAFS_CRASH"] = "unlink.before_disk"
-                try:
-                    server.start()
-                finally:
-                    del os.environ["MEDIAFS_CRASH"]
+                server = self.mounted(vault=False)
+                server.start(crash="unlink.before_disk")
                 device = os.stat(server.mount).st_dev
-                m = Mounted(share=server.mount)
-                self.addCleanup(m.close)
-                m.start()
+                m = self.mounted(share=server.mount).start()
                 make(m, "vault", "a", b"source")
                 make(m, target, "b", b"the target")
                 os.rename(m.on("a"), m.on("b"))
                 self.assertFalse(os.path.exists(m.under("b")))
                 self.assertEqual(m.tell("find a"), "none")
                 m.tell("vault-jobs")
-                server.process.wait()
-                server._gone()
+                server.died()
                 self.assertTrue(os.path.exists(server.under("b")))
                 if other_device:
                     self.take_device_number(server, device)
@@ -456,8 +427,7 @@ class Refusals(unittest.TestCase):
             self.addCleanup(subprocess.run, ["umount", "-l", server.plain], check=True)
 
     def test_a_share_that_can_only_be_read_keeps_the_target_whole(self):
-        m = Mounted(share=True)
-        self.addCleanup(m.close)
+        m = self.mounted(share=True)
         make_share = m.share
         for target in ("share+vault", "local+share+vault", "local+share"):
             with self.subTest(target=target):

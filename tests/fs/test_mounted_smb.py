@@ -7,11 +7,9 @@ import subprocess
 import sys
 import tempfile
 import time
-import unittest
 
 import mounted
 from files import errno_of, read, soon, write
-from mounted import Mounted
 
 SMB = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "servers", "smb.sh")
 PROGRAMS = ("smbd", "smbpasswd", "smbnetfs", "setpriv", "fusermount3")
@@ -28,7 +26,7 @@ def family(pid):
     return [pid] + [p for child in children for p in family(int(child))]
 
 
-class Smb(unittest.TestCase):
+class Smb(mounted.Case):
     TIMEOUT = 6
 
     @classmethod
@@ -58,9 +56,7 @@ class Smb(unittest.TestCase):
         os.makedirs(self.share + "/lib")
         for name in "abcd":
             write(self.share + "/lib/" + name, name.encode() * 1000)
-        self.m = Mounted(share=through, marker=".here", share_timeout_ms=1000 * self.TIMEOUT)
-        self.addCleanup(self.m.close)
-        self.m.start()
+        self.m = self.mounted(share=through, marker=".here", share_timeout_ms=1000 * self.TIMEOUT).start()
         self.assertTrue(soon(lambda: self.m.tell("walked") == "yes", 60))
 
     def there(self, path):

@@ -8,11 +8,9 @@ import subprocess
 import tempfile
 import threading
 import time
-import unittest
 
 import mounted
 from files import errno_of, read, soon, write
-from mounted import Mounted
 
 M = None
 FILM = os.urandom(3_500_000)
@@ -20,18 +18,10 @@ FILM = os.urandom(3_500_000)
 
 def setUpModule():
     global M
-    M = Mounted(share=True, marker=".here")
-    write(M.share + "/.here", b"")
-    M.start()
+    M = mounted.for_module(share=True, marker=".here")
 
 
-def tearDownModule():
-    answer, code = M.stop()
-    M.close()
-    assert (answer, code) == ("stopped", 0), (answer, code)
-
-
-class Case(unittest.TestCase):
+class Case(mounted.Case):
     def setUp(self):
         self.dir = self.id().split(".")[-1]
         self.path = self.dir + "/film.mkv"
@@ -536,9 +526,7 @@ class Share(Case):
         subprocess.run(["mount", "-t", "tmpfs", "none", nas], check=True)
         self.addCleanup(subprocess.run, ["umount", "-l", nas], stderr=subprocess.DEVNULL)
         write(nas + "/film.mkv", b"on the share")
-        m = Mounted(share=nas)
-        self.addCleanup(m.close)
-        m.start()
+        m = self.mounted(share=nas).start()
         self.assertEqual(read(m.on("film.mkv")), b"on the share")
         self.remembered("film.mkv", m)
         for restarted in (False, True):
