@@ -8,7 +8,6 @@
       mediafs  a mount of mediafs itself
     Operations are tried several times, each on names of their own; the slowest counts. Exit status 1 if one that does
     not need the share took 100 ms more than before, or one that does took longer than the timeout and a second."""
-import argparse
 import contextlib
 import errno
 import os
@@ -19,6 +18,8 @@ import sys
 import tempfile
 import time
 
+from mounts import Mediafs, arguments, wait_for
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROUNDS = 5
 
@@ -26,38 +27,6 @@ ROUNDS = 5
 def family(pid):
     with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
         return [pid] + [p for child in f.read().split() for p in family(int(child))]
-
-
-def wait_for(condition, bound, what):
-    deadline = time.monotonic() + bound
-    while not condition():
-        if time.monotonic() > deadline:
-            sys.exit("hang.py: %s within %d s: no" % (what, bound))
-        time.sleep(0.02)
-
-
-@contextlib.contextmanager
-def mount(program, config, point, log):
-    with open(log, "w") as out:
-        daemon = subprocess.Popen([program, "mount", "-f", "-c", config], stdout=out, stderr=out)
-    try:
-        wait_for(lambda: os.path.ismount(point), 30, "the mount at " + point)
-        yield daemon
-    finally:
-        daemon.terminate()
-        try:
-            daemon.wait(30)
-        except subprocess.TimeoutExpired:
-            daemon.kill()
-            daemon.wait()
-        subprocess.run(["umount", "-l", point], stderr=subprocess.DEVNULL)
-
-
-def write_config(path, **sections):
-    with open(path, "w") as f:
-        for name, values in sections.items():
-            f.write("[%s]\n" % name + "".join("%s = %s\n" % (k, v) for k, v in values.items()))
-    os.chmod(path, 0o600)
 
 
 @contextlib.contextmanager
@@ -88,9 +57,9 @@ def served(kind, program, base):
             server.wait(30)
             subprocess.run(["umount", "-l", point], stderr=subprocess.DEVNULL)
     else:
-        write_config(base + "/server.toml", local={"path": '"%s"' % behind}, mount={"path": '"%s"' % point})
-        with mount(program, base + "/server.toml", point, base + "/server.log") as daemon:
-            yield behind, point, lambda: [daemon.pid]
+        with Mediafs(program, base + "/server.toml", log=base + "/server.log", local={"path": behind},
+                     mount={"path": point}) as server:
+            yield behind, point, lambda: [server.process.pid]
 
 
 def put(path, data):
@@ -161,32 +130,28 @@ def killed(paths):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--program", required=True)
+    parser = arguments(__doc__, work="/var/tmp")
     parser.add_argument("--share", choices=("smb", "rclone", "mediafs"), default="smb")
     parser.add_argument("--timeout", type=int, default=5, metavar="S", help="share.timeout")
-    parser.add_argument("--work", default="/var/tmp")
     options = parser.parse_args()
-    program = os.path.abspath(options.program)
     bad = False
     base = tempfile.mkdtemp(prefix="mediafs-hang-", dir=options.work)
     try:
-        with served(options.share, program, base) as (behind, share, pids):
+        with served(options.share, options.program, base) as (behind, share, pids):
             for path in ("Far/a", "Far/c", "Both/far"):
                 os.makedirs(os.path.dirname("%s/%s" % (behind, path)), exist_ok=True)
                 put("%s/%s" % (behind, path), b"far")
             put(behind + "/.marker", b"")
-            for name in ("local", "vault", "mnt"):
+            for name in ("local", "vault"):
                 os.mkdir("%s/%s" % (base, name))
-            write_config(base + "/m.toml", local={"path": '"%s/local"' % base}, mount={"path": '"%s/mnt"' % base},
-                         share={"path": '"%s"' % share, "marker": '".marker"', "timeout": '"%ds"' % options.timeout},
-                         vault={"url": '"file://%s/vault"' % base})
-            with mount(program, base + "/m.toml", base + "/mnt", base + "/m.log"):
+            with Mediafs(options.program, base + "/m.toml", log=base + "/m.log", local={"path": base + "/local"},
+                         mount={"path": base + "/mnt"}, vault={"url": "file://%s/vault" % base},
+                         share={"path": share, "marker": ".marker", "timeout": "%ds" % options.timeout}) as m:
                 on = lambda p: "%s/mnt/%s" % (base, p)
                 os.mkdir(on("Near"))
                 put(on("Near/f"), b"near")
                 put(on("Both/near"), b"near")
-                time.sleep(3)  # it walks the share
+                wait_for(lambda: m.setting("share.walked") == share, 60, "the walk of the share")
                 before = slowest(on, "b")
                 stopped = pids()
                 for pid in stopped:

@@ -7,57 +7,16 @@ As root, with a GiB free in --work. Fills a catalogue (the rows that a vault's l
 long it took to be mounted and to answer the first listing, what memory it holds then, after a walk that looks at every
 file (twice: cold and warm), and once the kernel has dropped what it knew. Needs Python 3.9; changes nothing outside --work.
 """
-import argparse
 import os
 import shutil
-import signal
 import sqlite3
-import subprocess
-import sys
 import time
+
+from mounts import Mediafs, arguments, drop_caches, new_folder, wait_for
 
 OWN_INODES = 1 << 62
 OLD_NS = 1_700_000_000 * 10**9
 LIMITS = {"mounted and listed, s": 1, "resident at first, MiB": 64, "resident after the walk, MiB": 400}
-
-
-def wait_for(test, seconds, what):
-    deadline = time.time() + seconds
-    while not test():
-        if time.time() > deadline:
-            sys.exit("waited in vain for " + what)
-        time.sleep(0.005)
-
-
-class Mediafs:
-    def __init__(self, program, base):
-        self.program, self.base, self.mount = program, base, base + "/mount"
-        for name in ("mount", "disk", "vault"):
-            os.makedirs(base + "/" + name)
-        self.config = base + "/mediafs.toml"
-        with open(self.config, "w") as f:
-            f.write('[mount]\npath = "%s"\n[local]\npath = "%s/disk"\nstate = "%s/state"\nreserve = "1G"\n'
-                    'evict_below_free = "1G"\nevict_until_free = "2G"\n[vault]\nurl = "file://%s/vault"\n'
-                    % (self.mount, base, base, base))
-        os.chmod(self.config, 0o600)
-        self.process = None
-
-    def start(self):
-        self.process = subprocess.Popen([self.program, "mount", "--foreground", "--config", self.config])
-        wait_for(lambda: os.path.ismount(self.mount), 60, "the mount")
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(60)
-
-    def resident_mib(self):
-        with open("/proc/%d/status" % self.process.pid) as f:
-            return next(int(line.split()[1]) for line in f if line.startswith("VmRSS")) / 1024
-
-    def cpu_seconds(self):
-        with open("/proc/%d/stat" % self.process.pid) as f:
-            fields = f.read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def fill(database, folders, files):
@@ -118,34 +77,33 @@ def measure(m, a):
         figures["walk %s, s" % turn] = time.perf_counter() - began
         figures["walk %s, processor s of mediafs" % turn] = m.cpu_seconds() - cpu
         figures["resident after the walk, MiB"] = m.resident_mib()
-    with open("/proc/sys/vm/drop_caches", "w") as f:
-        f.write("2")
+    drop_caches(2)
     time.sleep(5)
     figures["resident once forgotten, MiB"] = m.resident_mib()
     return figures
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--program", required=True)
-    parser.add_argument("--work", required=True)
+    parser = arguments(__doc__)
     parser.add_argument("--folders", type=int, default=20_000)
     parser.add_argument("--files", type=int, default=50)
     a = parser.parse_args()
-    base = os.path.join(os.path.abspath(a.work), "mediafs-million")
-    if os.path.exists(base):
-        sys.exit(base + " is left from another run: unmount what is below it, and remove it")
-    m = Mediafs(os.path.abspath(a.program), base)
+    base = new_folder(a.work, "mediafs-million")
+    for name in ("disk", "vault"):
+        os.makedirs(base + "/" + name)
+    m = Mediafs(a.program, base + "/mediafs.toml", mount={"path": base + "/mount"},
+                local={"path": base + "/disk", "state": base + "/state", "reserve": "1G", "evict_below_free": "1G",
+                       "evict_until_free": "2G"},
+                vault={"url": "file://%s/vault" % base})
     try:
         m.start()  # makes the catalogue and marks the vault as its own
         wait_for(lambda: any(files for _, _, files in os.walk(base + "/vault")), 30, "the vault's marker")
-        time.sleep(2)
+        wait_for(lambda: m.setting("vault.listed") == "yes", 30, "the vault's listing")
         m.stop()
         fill(base + "/state/catalogue.db", a.folders, a.files)
         figures = measure(m, a)
     finally:
-        if m.process.poll() is None:
-            m.stop()
+        m.stop()
     for name, figure in figures.items():
         print("%-36s %8.2f%s" % (name, figure, "   (goal: %d)" % LIMITS[name] if name in LIMITS else ""))
     shutil.rmtree(base)

@@ -13,16 +13,16 @@ second only has gone. Each workload checks what it found. "Vault:" rows are abou
 only, as its first listing showed them; the others have them on the disk.
 Needs Python 3.9; changes nothing outside --work.
 """
-import argparse
 import json
 import os
 import random
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
 import time
+
+from mounts import Mediafs, arguments, drop_caches, new_folder, wait_for
 
 MIB = 1 << 20
 PER_FOLDER = 10
@@ -39,12 +39,6 @@ def elapsed(action):
     began = time.perf_counter()
     action()
     return time.perf_counter() - began
-
-
-def drop_caches():
-    os.sync()
-    with open("/proc/sys/vm/drop_caches", "w") as f:
-        f.write("3")
 
 
 class Data:
@@ -239,49 +233,32 @@ VAULT_WORKLOADS = {"small": vault_names,
 
 # --- the trees
 
-def wait_for(test, seconds, what):
-    deadline = time.time() + seconds
-    while not test():
-        if time.time() > deadline:
-            sys.exit("waited in vain for " + what)
-        time.sleep(0.1)
-
-
-class Mediafs:
+class Ours(Mediafs):
     label = "mediafs"
 
     def __init__(self, program, base, data):
-        self.program, self.base, self.data = program, base, data
-        self.disk, self.vault, self.mount = base + "/mediafs-disk", base + "/mediafs-vault", base + "/mediafs"
-        self.process = None
+        self.data, self.vault = data, base + "/mediafs-vault"
+        sections = {"mount": {"path": base + "/mediafs"},
+                    "local": {"path": base + "/mediafs-disk", "state": base + "/state", "reserve": "1G",
+                              "evict_below_free": "1G", "evict_until_free": "2G"},
+                    "checksum": {"sidecar": "none"}}  # the same files everywhere
+        if data.vault:
+            sections["vault"] = {"url": "file://" + self.vault}
+        super().__init__(program, base + "/mediafs.toml", **sections)
 
     def make(self):
-        os.makedirs(self.disk)
+        os.makedirs(self.local)
         os.makedirs(self.vault)
-        self.data.make_local(self.disk)
+        self.data.make_local(self.local)
         self.data.make_vault(self.vault, [self.label])
 
     def start(self):
-        os.makedirs(self.mount)
-        config = self.base + "/mediafs.toml"
-        with open(config, "w") as f:
-            f.write('[mount]\npath = "%s"\n[local]\npath = "%s"\nstate = "%s/state"\nreserve = "1G"\n'
-                    'evict_below_free = "1G"\nevict_until_free = "2G"\n' % (self.mount, self.disk, self.base))
-            f.write('[checksum]\nsidecar = "none"\n')  # the same files everywhere
-            if self.data.vault:
-                f.write('[vault]\nurl = "file://%s"\n' % self.vault)
-        os.chmod(config, 0o600)
-        self.process = subprocess.Popen([self.program, "mount", "--foreground", "--config", config])
-        wait_for(lambda: os.path.ismount(self.mount), 30, "the mount")
+        super().start()
         # What would go on besides: it takes its time.
         for stage in ("checksum", "upload", "relocate", "forget"):
-            subprocess.run([self.program, "jobs", "pause", stage, "-c", config], check=True)
+            subprocess.run([self.program, "jobs", "pause", stage, "-c", self.config], check=True)
         self.wait_for_scan()
         print("passthrough:", self.status()["passthrough"], file=sys.stderr)
-
-    def status(self):
-        with open(self.mount + "/.mediafs/status.json") as f:
-            return json.load(f)
 
     def wait_for_scan(self):
         """Until the catalogue has seen all: a library at rest."""
@@ -295,10 +272,6 @@ class Mediafs:
             found = seen[0] > FLAT and (seen[1] > FLAT or not self.data.vault)
             return found and seen == before and now["watcher"]["pending"] == 0
         wait_for(quiet, 1800, "the scan")
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(60)
 
 
 class Peer:
@@ -348,9 +321,7 @@ def run(data, trees, only, rounds):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--program", required=True)
-    parser.add_argument("--work", required=True)
+    parser = arguments(__doc__)
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="", help="of " + ",".join(WORKLOADS))
@@ -359,13 +330,11 @@ def main():
     parser.add_argument("--no-vault", action="store_true")
     parser.add_argument("--json", help="all figures into this file")
     a = parser.parse_args()
-    base = os.path.join(os.path.abspath(a.work), "mediafs-bench")
-    if os.path.exists(base):
-        sys.exit(base + " is left from another run: unmount what is below it, and remove it")
+    base = new_folder(a.work, "mediafs-bench")
     data = Data(a.files, a.rounds, not a.no_vault)
     others = [] if a.no_peers else peers(base, a.mergerfs)
-    ours = Mediafs(os.path.abspath(a.program), base, data)
     os.makedirs(base + "/plain")
+    ours = Ours(a.program, base, data)
     data.make_local(base + "/plain")
     data.make_vault(base + "/plain", ["plain"] + [p.label for p in others])
     ours.make()
