@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
@@ -59,11 +60,18 @@ struct World {
   std::unique_ptr<tier::Streams> streams;
   std::unique_ptr<tier::Mover> mover;
   std::unique_ptr<tier::Reconcile> reconcile;
+  std::atomic<int> trusted{0};  // how often in a row the mount was told that it hears of every change
   std::unique_ptr<fs::Mount> mount;
   std::unique_ptr<watcher::Watcher> watcher;
   app::KernelCache cache{[this] { return watcher ? watcher->stats() : watcher::Stats{}; },
                          [this] { return mount.get(); }};
 };
+
+bool watched(World& w, const Settings& s) {
+  const bool yes = s.trust || w.cache.watched();
+  w.trusted = yes ? w.trusted + 1 : 0;
+  return yes;
+}
 
 Status open_world(World& w, const Settings& s) {
   Config& config = w.b.config;
@@ -110,7 +118,7 @@ Status open_world(World& w, const Settings& s) {
                                     .jobs_json = [] { return std::string("{\"jobs\":[]}\n"); },
                                     .vault_deadline = std::chrono::milliseconds(s.vault_deadline_ms),
                                     .space_limit = std::chrono::milliseconds(s.space_limit_ms),
-                                    .watched = [&w, &s] { return s.trust || w.cache.watched(); },
+                                    .watched = [&w, &s] { return watched(w, s); },
                                     .passthrough = s.passthrough}));
   return w.watcher ? w.watcher->start() : Status{};
 }
@@ -174,7 +182,8 @@ Result<std::string> obey(World& w, const std::string& command, const std::string
   if (command == "import") done = w.reconcile->import_vault({});
   if (command == "invalidate") w.mount->noticed(fs::Mount::Noticed::name, path);
   if (command == "invalidate-names") w.mount->noticed(fs::Mount::Noticed::names, path);
-  if (command == "trusted") return std::string(w.cache.watched() ? "yes" : "no");
+  // Once it asks again it has taken the first answer.
+  if (command == "trusted") return std::string(w.trusted >= 2 ? "yes" : "no");
   if (!done) return std::move(done).error();
   if (command == "passthrough") {
     const auto state = w.mount->passthrough();

@@ -16,8 +16,12 @@ OLD = 1_600_000_000
 def setUpModule():
     global M
     M = mounted.for_module()
-    soon(lambda: M.tell("trusted") == "yes")
-    time.sleep(1.2)  # the mount asks once a second
+    assert trusts(M)
+
+
+def trusts(m):
+    """Whether the mount has come to believe that it is told of changes: it asks once a second."""
+    return soon(lambda: m.tell("trusted") == "yes")
 
 
 def without_the_daemon(action):
@@ -334,7 +338,7 @@ class WatchedLate(mounted.Case):
     def test_replaced_while_it_is_open_before_its_directory_was_watched(self):
         """Nobody says which names have changed."""
         m = self.mounted(watch=0, trust=1).start()
-        time.sleep(1.2)  # the mount asks once a second whether changes are told
+        self.assertTrue(trusts(m))
         os.mkdir(m.under("d"))
         for name in ("held", "linked"):
             write(m.under("d/" + name), b"old")
@@ -365,8 +369,7 @@ class VaultOnly(mounted.Case):
             os.utime(self.m.vault + "/films/%0100d" % i, (OLD, OLD))
         self.m.start()
         self.m.tell("import")
-        self.assertTrue(soon(lambda: self.m.tell("trusted") == "yes"))
-        time.sleep(1.2)  # as above
+        self.assertTrue(trusts(self.m))
         self.on = self.m.on("films")
 
     def frozen(self, action):
