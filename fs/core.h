@@ -26,6 +26,7 @@
 #include "fs/share_memory.h"
 #include "fs/shown.h"
 #include "fs/tree.h"
+#include "fs/turns.h"
 #include "tier/mover.h"
 #include "tier/stream.h"
 
@@ -222,6 +223,7 @@ class Core {
   std::unique_ptr<ShareMemory> share_memory;  // set where share is
   fuse_session* session = nullptr;
   Negotiation negotiation;
+  Turns turns{[this] { return fuse_session_exited(session) != 0; }};
   Passthrough passthrough;
   bool stateless_directories = false;                         // said by init()
   std::atomic<bool> trusted{false};                           // changes underneath are told: see Invalidator

@@ -27,6 +27,7 @@ namespace mediafs::fs {
 namespace {
 
 constexpr std::chrono::milliseconds kInterruptEvery{50};
+constexpr std::chrono::milliseconds kReadOnFor{1'000}, kReadOnEvery{1};
 constexpr std::chrono::milliseconds kDrainFor{5'000};  // after the end was asked for
 
 // libfuse prints why a mount failed; that text is the error's cause.
@@ -83,6 +84,7 @@ struct Mount::Impl {
   std::unique_ptr<Invalidator> invalidator;
 
   bool connection_ended() const;
+  bool unread() const;
   void end_connection();
   void detach();
   void end_session();
@@ -104,6 +106,12 @@ void Mount::Impl::end_connection() {
   const Fd unread(ends[1]);
   close(ends[0]);
   dup3(unread.get(), fuse_session_fd(session), O_CLOEXEC);
+}
+
+// What the kernel has told is not read yet: of files that were closed a moment ago, too.
+bool Mount::Impl::unread() const {
+  struct pollfd device = {.fd = fuse_session_fd(session), .events = POLLIN, .revents = 0};
+  return poll(&device, 1, 0) == 1 && device.revents == POLLIN;
 }
 
 // Lazily, so that open files do not keep the mount point.
@@ -229,6 +237,9 @@ void Mount::stop() {
   lock.unlock();
   m.detach();
   lock.lock();
+  const SteadyTime until = std::chrono::steady_clock::now() + kReadOnFor;
+  while (m.running && m.unread() && std::chrono::steady_clock::now() < until)
+    m.changed.wait_for(m.mutex, kReadOnEvery);
   if (m.running) fuse_session_exit(m.session);
   while (m.running) {
     interrupt_loop_waits();

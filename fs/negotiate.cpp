@@ -9,7 +9,6 @@
 #include <cstring>
 
 #include "fs/core.h"
-#include "fs/loop_waits.h"
 
 namespace mediafs::fs {
 
@@ -138,11 +137,7 @@ bool complete_init(Core& core, const OutHead& head, iovec& body) {
 }
 
 ssize_t read_request(int fd, void* buffer, std::size_t size, void* userdata) {
-  const auto wait_for_one = [&] {
-    const LoopWait::Scope waiting;
-    return read(fd, buffer, size);
-  };
-  const ssize_t got = wait_for_one();
+  const ssize_t got = static_cast<Core*>(userdata)->turns.read(fd, buffer, size);
   const int saved = errno;
   Negotiation& n = negotiation_of(userdata);
   if (got > 0) as_create(static_cast<char*>(buffer), static_cast<std::size_t>(got));
