@@ -18,7 +18,8 @@ namespace {
 constexpr std::size_t kGroupLimit = 512;
 constexpr std::size_t kOpenedLimit = 4096;
 constexpr std::chrono::seconds kOpenedDelay{5};
-constexpr std::chrono::milliseconds kPendingDelay{10};
+constexpr std::chrono::milliseconds kPendingDelay{100};
+constexpr std::chrono::milliseconds kPatience{10};
 constexpr std::chrono::seconds kRetryDelay{1};
 constexpr std::string_view kApplied = "later.applied";  // the number of the last record that is in here
 constexpr std::string_view kGroups = "later.groups";    // how many groups are that wrote more than records
@@ -149,18 +150,21 @@ bool Writer::idle() const {
 bool Writer::next(Group& group, Opened& opened) {
   std::optional<SteadyTime> opened_due;
   std::optional<SteadyTime> pending_due;
+  std::optional<SteadyTime> patient_due;
   MutexLock lock(mutex_);
   while (idle()) {
     const SteadyTime now = std::chrono::steady_clock::now();
     if (!opened_.empty() && !opened_due) opened_due = now + kOpenedDelay;
     if (!later_->empty() && !pending_due)
       pending_due = std::max(now + kPendingDelay, retry_at_.value_or(now));
+    if (!patient_.empty() && !patient_due) patient_due = std::max(now + kPatience, retry_at_.value_or(now));
     if (!opened_due && !pending_due) {
       work_there_.wait(mutex_);
       continue;
     }
     const SteadyTime due =
-        std::min(opened_due.value_or(SteadyTime::max()), pending_due.value_or(SteadyTime::max()));
+        std::min({opened_due.value_or(SteadyTime::max()), pending_due.value_or(SteadyTime::max()),
+                  patient_due.value_or(SteadyTime::max())});
     if (now >= due) break;
     work_there_.wait_until(mutex_, due);
   }

@@ -1,6 +1,6 @@
 // The one writer: closures from any thread run on its thread, many to a transaction, each under a savepoint of its own
 // so that one which fails takes nothing else with it. What the journal holds comes before the closures of each group,
-// or alone when it has waited for about 10 ms.
+// or alone when it has waited for about 100 ms, or 10 ms after somebody asked for it.
 // Threads:    safe from any thread but its own (on_job and on_change must not write: they get `internal`).
 // Crash:      run() returns after the commit; later() when the journal has the record. Durable work makes its whole
 //             group's commit reach the disk, with all that was answered before.
