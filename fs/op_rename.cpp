@@ -21,8 +21,9 @@ struct Move {
   std::optional<tree::Place> place_from, place_to;  // their directories on the local branch
   std::optional<struct stat> local_from, local_to, share_from, share_to;
   bool plain = false;
-  bool row_from = false;  // not asked for where it is plain
-  bool row_to = false;    // nor where the local branch has the target too
+  bool row_from = false;             // not asked for where it is plain
+  std::optional<tier::Node> target;  // nor where the local branch has the target too
+  bool row_to = false;               // and it is shown
   bool directory = false;
 
   bool anything_at_to() const { return local_to || share_to || row_to; }
@@ -59,9 +60,9 @@ Status look(Core& core, Move& m, const May& may) {
   MEDIAFS_ASSIGN(m.share_to, core.on_share(m.to, may));
   m.plain = is_plain(m);
   if (m.plain && m.local_to) return {};
-  MEDIAFS_ASSIGN(const auto row_to, core.b.catalogue->find(m.to));
+  MEDIAFS_ASSIGN(m.target, core.b.catalogue->find(m.to));
   // A row that has lost every copy is shown to nobody, and in nobody's way.
-  m.row_to = row_to && (row_to->kind == tier::NodeKind::directory || row_to->vault || m.local_to);
+  m.row_to = m.target && (m.target->kind == tier::NodeKind::directory || m.target->vault || m.local_to);
   if (m.plain) return {};
   if (type == 0 && m.share_from) type = m.share_from->st_mode;
   MEDIAFS_ASSIGN(const auto row_from, core.b.catalogue->find(m.from));
@@ -201,10 +202,10 @@ Status rename_local(Core& core, Move& m, const May& may) {
 }
 
 // The rename did not happen after all: what is at `to` stays.
-Status call_off(Core& core, const Move& m, const std::optional<tier::Node>& target, Status why) {
+Status call_off(Core& core, const Move& m, Status why) {
   log::warning("rename called off", why.error(), {{"path", printable(m.from)}});
   auto back = core.b.catalogue->call_off({m.from, m.to, {}, core.b.visible(m.from), core.b.visible(m.to)},
-                                         m.row_to ? target : std::nullopt);
+                                         m.row_to ? m.target : std::nullopt);
   if (!back) log::error("catalogue keeps a rename", back.error(), {{"path", printable(m.to)}});
   if (m.local_to) {
     if (auto kept = adopt(core, m.to, *m.local_to); !kept)
@@ -240,11 +241,11 @@ Status rename_elsewhere(Core& core, const Move& m) {
   if (m.local_to && !m.directory) r.local = tier::fingerprint_of(*m.local_to);
   if (m.share_to && !m.share_from && !m.directory) r.share = tier::fingerprint_of(*m.share_to);
   const bool replaces = r.local || r.share;
-  MEDIAFS_ASSIGN(const auto target, core.b.catalogue->find(m.to));
   if (m.share_from) MEDIAFS_TRY(share_renames_first(core, m, r, replaces));
   MEDIAFS_TRY(tell_catalogue(core, m, replaces ? std::optional(r) : std::nullopt));
   crash_point("rename.after_commit");
-  for (const std::string& path : {m.from, m.to}) core.names_changed(std::string(parent_path(path)));
+  core.names_changed(std::string(parent_path(m.from)));
+  if (parent_path(m.to) != parent_path(m.from)) core.names_changed(std::string(parent_path(m.to)));
   if (m.directory) {
     // Empty ones, which would merge with what came if they stayed.
     if (m.share_to && !m.share_from) static_cast<void>(share_removes_directory(core, m));
@@ -254,7 +255,7 @@ Status rename_elsewhere(Core& core, const Move& m) {
   if (!replaces) return {};
   auto removed = remove_replaced(core, r);
   if (removed || m.share_from) return removed;
-  return call_off(core, m, target, std::move(removed));
+  return call_off(core, m, std::move(removed));
 }
 
 // Both on the local branch and nowhere hidden on the share: one system call does it.
