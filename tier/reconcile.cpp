@@ -237,7 +237,10 @@ Status Reconcile::file_settled(const std::string& path) {
   auto st = stat_at(b_.local_root.get(), path);
   if (!st) {
     claim->release();
-    if (st.err().code == ErrorCode::name_too_long) return met_too_long(path), Status();
+    if (st.err().code == ErrorCode::name_too_long) {
+      met_too_long(path);
+      return {};
+    }
     const bool gone = st.err().code == ErrorCode::not_found || st.err().code == ErrorCode::not_directory;
     return gone ? file_gone(path) : Status(std::move(st).error());
   }
