@@ -14,6 +14,7 @@
 
 #include "app/cli.h"
 #include "app/mount_users.h"
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/mounts.h"
 #include "common/path.h"
@@ -31,6 +32,7 @@ struct UnmountArguments {
 };
 
 constexpr int kForceAfter_ms = 15'000;
+constexpr std::chrono::seconds kDetachWithin{30};  // jobs that run are ended first
 
 // A descriptor of the process tells its end, even while nobody has collected its status.
 bool wait_for_end(const Fd& process, int limit_ms) {
@@ -41,16 +43,26 @@ bool wait_for_end(const Fd& process, int limit_ms) {
   return !process || ready > 0;
 }
 
-// The tree is gone while what is open of it goes on, or the daemon ended. The kernel tells each change of the table.
-void wait_until_detached(const Fd& process, const std::string& mountpoint) {
+// The tree is gone while what is open of it goes on, or the daemon ended. The kernel tells each change of the table,
+// which may be another one than the daemon's: a namespace of its own keeps its copy.
+Status wait_until_detached(const Fd& process, const std::string& mountpoint) {
   const Fd table(open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC));
+  const SteadyTime until = std::chrono::steady_clock::now() + kDetachWithin;
   for (;;) {
     const auto mounts = mounts_of();
     const MountRecord* there = mounts ? mounted_at(*mounts, mountpoint) : nullptr;
-    if (there == nullptr || !there->is_fuse()) return;
+    if (there == nullptr || !there->is_fuse()) return {};
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
+    if (left.count() <= 0 || !table)
+      return make_error(
+          ErrorCode::timeout, "unmount " + printable(mountpoint),
+          "it was asked for, but the tree is still mounted here (mediafs status says more; in another "
+          "mount namespace: umount it there, too)");
     pollfd p[] = {{.fd = process.get(), .events = POLLIN, .revents = 0},
                   {.fd = table.get(), .events = POLLPRI, .revents = 0}};
-    if (!process || !table || (poll(p, 2, -1) < 0 && errno != EINTR) || p[0].revents != 0) return;
+    if (!process || (poll(p, 2, static_cast<int>(left.count())) < 0 && errno != EINTR) || p[0].revents != 0)
+      return {};
   }
 }
 
@@ -138,11 +150,8 @@ Status end_daemon(const Context& context, const RunningDaemon& daemon, const Unm
   }
   auto stopped = call(context, daemon, "stop", {{"lazily", args.lazy}});
   if (!stopped) return std::move(stopped).error();
-  if (args.lazy) {
-    wait_until_detached(process, daemon.mountpoint);
-  } else {
-    wait_for_end(process, -1);
-  }
+  if (args.lazy) return wait_until_detached(process, daemon.mountpoint);
+  wait_for_end(process, -1);
   return {};
 }
 
