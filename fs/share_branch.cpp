@@ -14,9 +14,11 @@
 #include <deque>
 #include <map>
 #include <thread>
+#include <vector>
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/mounts.h"
 #include "common/sync.h"
 
 namespace mediafs::fs {
@@ -35,6 +37,7 @@ struct Job {
   std::function<void()> work;
   std::uint64_t look = 0;  // its number among the looks
   bool begun = false;
+  SteadyTime begun_at{};
   bool done = false;
   bool given_up = false;
   bool lost = false;  // with its thread, which counts no more
@@ -63,9 +66,10 @@ struct ShareBranch::State : std::enable_shared_from_this<State> {
     SteadyTime since;
     std::shared_ptr<Job> job;
   };
-  std::map<std::uint64_t, Look> looks GUARDED_BY(mutex);  // under way
-  std::size_t probes GUARDED_BY(mutex) = 0;               // under way
-  std::chrono::nanoseconds usual GUARDED_BY(mutex){};     // of a look, on average
+  std::map<std::uint64_t, Look> looks GUARDED_BY(mutex);        // under way
+  std::vector<std::shared_ptr<Job>> closing GUARDED_BY(mutex);  // of files that nobody has open any more
+  std::size_t probes GUARDED_BY(mutex) = 0;                     // under way
+  std::chrono::nanoseconds usual GUARDED_BY(mutex){};           // of a look, on average
 
   // An unmounted share is an empty directory, which must not be believed.
   bool on_its_mount(int root) const {
@@ -177,6 +181,7 @@ struct ShareBranch::State : std::enable_shared_from_this<State> {
       auto work = std::move(job->work);
       if (!job->given_up) {
         job->begun = true;
+        job->begun_at = std::chrono::steady_clock::now();
         lock.unlock();
         work();
         lock.lock();
@@ -205,21 +210,48 @@ struct ShareBranch::State : std::enable_shared_from_this<State> {
     probed = true;
     settled.notify_all();
     if (!there || usable.exchange(true)) return;
+    for (const auto& [number, look] : looks) lose(*look.job);
     looks.clear();
     times_back.fetch_add(1, std::memory_order_relaxed);
     log::info("share is there", {{"path", options.path}});
   }
 
+  // As the kernel's table has it, which never hangs; 0: nothing is mounted at the very path.
+  int mount_there() const {
+    const auto mounts = mounts_of();
+    const MountRecord* there = mounts ? mounted_at(*mounts, options.path) : nullptr;
+    return there == nullptr ? 0 : there->id;
+  }
+
+  // Nobody waits for a close.
+  void give_up_closing(SteadyTime now) REQUIRES(mutex) {
+    std::erase_if(closing, [&](const std::shared_ptr<Job>& job) REQUIRES(mutex) {
+      const bool hangs = job->begun && job->begun_at < now - options.timeout;
+      if (hangs) lose(*job);
+      return job->done || job->lost;
+    });
+  }
+
+  // One that hangs may do so for ever: the next one goes out when something else is mounted there, and besides after
+  // some time, twice as long each time.
   void probe() {
     MutexLock lock(mutex);
     SteadyTime another{};
+    int asked_of = 0;
     while (!stopping) {
       const SteadyTime now = std::chrono::steady_clock::now();
       if (usable.load() && looking_since() < now - options.timeout) give_up_looks();
-      if (!usable.load() && (probes == 0 || (now >= another && probes < kMaxProbes))) {
-        ++probes;
-        another = now + options.timeout;
-        start_thread(&State::ask, "fs-share-probe");
+      give_up_closing(now);
+      if (!usable.load() && probes < kMaxLost) {
+        lock.unlock();
+        const int there = mount_there();
+        lock.lock();
+        if (probes == 0 || there != asked_of || (now >= another && probes < kMaxProbes)) {
+          another = now + options.timeout * (1 << std::min(probes, kMaxProbes));
+          asked_of = there;
+          ++probes;
+          start_thread(&State::ask, "fs-share-probe");
+        }
       }
       const auto next = now + kProbeEvery;
       while (!stopping && wake.wait_until(mutex, next)) {
@@ -331,6 +363,7 @@ ShareBranch::File::~File() {
   auto job = std::make_shared<Job>();
   job->work = [held = std::make_shared<Fd>(std::move(fd_))] { held->reset(); };
   MutexLock lock(state_->mutex);
+  state_->closing.push_back(job);
   state_->post(std::move(job));
 }
 

@@ -2,7 +2,8 @@
 // deadline; after one that passed, when the marker is missing, or when nothing is mounted where something was, the branch counts as
 // absent until a probe succeeds.
 // Threads:    safe from any thread. call() blocks up to the timeout, or until `stop`; look() for a moment at most.
-// Owns:       its threads. One that hangs in a dead server is left behind: nothing can end it, so nothing joins it.
+// Owns:       its threads. One that hangs in a dead server is left behind: nothing can end it, so nothing joins it
+//             (64 at most; then what hangs takes the place of what works).
 // Errors:     timeout (this call hung), offline (it counts as absent), busy (a look's answer is late), cancelled
 //             (`stop`); else the call's own.
 // Invariants: (1) a call that was given up before it began never begins.
