@@ -149,12 +149,13 @@ void op_setxattr(Core& core, StatusReply reply, NodeId node, std::string name, s
     if (core.is_control(path)) return make_error(ErrorCode::read_only, printable(path));
     if (is_own_attribute(name)) return set_own_attribute(core, path, name, value);
     MEDIAFS_TRY(may_have(core, node, path, name, may));
-    if (is_acl(name)) core.doing(path);
+    const bool told = is_acl(name) && core.nodes.branch(node) == Branch::local;  // of others' changes, too
+    if (told) core.doing(path);
     auto done = change(core, node, path, may, [path, name, value, flags, groups](int root) -> Status {
       MEDIAFS_TRY(tree::set_xattr(root, path, name, value, flags));
       return groups ? drop_group_bit(root, path, *groups) : Status();
     });
-    if (!done && !needed(done.error()) && is_acl(name)) core.undone(path);
+    if (told && !done && !needed(done.error())) core.undone(path);
     return done;
   };
   core.serve(std::move(reply), std::move(body), [](StatusReply& r) { r.ok(); });

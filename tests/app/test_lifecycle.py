@@ -256,7 +256,7 @@ def without_root(bench):
         check_equal(errno_of(os.listdir, home + "/Media"), "EACCES", "somebody else, and be it root")
         status = done(as_user(binary(), "status", "--json", env=env), "status").stdout
         check('"passthrough"' in status and "CAP_SYS_ADMIN" in status, "no reason for no passthrough: " + status)
-        told = read(home + "/local/.mediafs/mediafs.log")
+        told = read_text(home + "/local/.mediafs/mediafs.log")
         for text, where in ((told, "log"), (as_user(binary(), "doctor", env=env).stdout, "doctor")):
             for word in ("only", "user_allow_other", "/etc/fuse.conf"):
                 check(word in text, "%r is not in what the %s says: %s" % (word, where, text))
