@@ -223,7 +223,7 @@ class Core {
   std::unique_ptr<ShareMemory> share_memory;  // set where share is
   fuse_session* session = nullptr;
   Negotiation negotiation;
-  Turns turns{[this] { return fuse_session_exited(session) != 0; }};
+  Turns turns{[this] { return fuse_session_exited(session) != 0; }, is_brief};
   Passthrough passthrough;
   bool stateless_directories = false;                         // said by init()
   std::atomic<bool> trusted{false};                           // changes underneath are told: see Invalidator

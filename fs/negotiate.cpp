@@ -15,8 +15,24 @@ namespace mediafs::fs {
 namespace {
 
 constexpr const char* kOldKernel = "the kernel can't (Linux 6.9 or later can)";
+constexpr std::uint32_t kOpcodeForget = 2, kOpcodeRelease = 18, kOpcodeReleaseDir = 29,
+                        kOpcodeBatchForget = 42;
+
+struct InHead {
+  std::uint32_t length, opcode;
+  std::uint64_t unique, node;
+  std::uint32_t uid, gid, pid, padding;
+};
 
 }  // namespace
+
+bool is_brief(const void* request, std::size_t size) {
+  InHead head;
+  if (size < sizeof head) return false;
+  std::memcpy(&head, request, sizeof head);
+  return head.opcode == kOpcodeForget || head.opcode == kOpcodeBatchForget || head.opcode == kOpcodeRelease ||
+         head.opcode == kOpcodeReleaseDir;
+}
 
 #ifdef MEDIAFS_FUSE_NATIVE_PASSTHROUGH
 
@@ -54,11 +70,6 @@ constexpr std::uint32_t kKillprivV2 = 1U << 28;
 constexpr std::uint32_t kPassthrough2 = 1U << 5;  // in flags2
 constexpr std::uint32_t kOpenPassthrough = 1U << 7;
 
-struct InHead {
-  std::uint32_t length, opcode;
-  std::uint64_t unique, node;
-  std::uint32_t uid, gid, pid, padding;
-};
 struct InitIn {
   std::uint32_t major, minor, max_readahead, flags, flags2;
 };

@@ -20,6 +20,8 @@ struct Negotiation {
   bool kernel_passes_through = false;
 };
 
+// What a program leaves behind: the kernel waits for no answer, and another request is often just behind it.
+bool is_brief(const void* request, std::size_t size);
 // Before the session's first request; its userdata is a Core. With libfuse 3.17 and later there is nothing to do.
 Status hook_session(fuse_session* session);
 // As fuse_reply_open and fuse_reply_create; `backing_id` 0: not passed through.

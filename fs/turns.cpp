@@ -20,10 +20,20 @@ constexpr std::chrono::microseconds kLookEvery{1};
 constexpr std::chrono::milliseconds kOverseeEvery{1};
 constexpr int kSleepFor_ms = 1000;  // nobody tells of an end for another reason than stop()
 constexpr int kMostLooks = 8;
-constexpr int kCrowd = 3;  // one program alone may leave something behind: what it forgets, what it closes
 
 bool none_there(ssize_t got) {
   return got < 0 && errno == EAGAIN;
+}
+
+// The owner's number, and whether it has a request in hand.
+constexpr std::uint64_t reading(std::uint64_t number) {
+  return number << 1U;
+}
+constexpr std::uint64_t serving(std::uint64_t number) {
+  return reading(number) | 1U;
+}
+constexpr bool is_serving(std::uint64_t state) {
+  return (state & 1U) != 0;
 }
 
 ssize_t interrupted() {
@@ -67,24 +77,25 @@ struct Turns::Mine {
 // Who comes back without a request may be about to end.
 class Turns::Leaving {
  public:
-  Leaving(Turns& turns, std::uint64_t number) : turns_(turns), number_(number) {}
+  Leaving(Turns& turns, std::uint64_t state) : turns_(turns), state_(state) {}
   ~Leaving() {
     const int saved = errno;
-    if (number_ != 0) turns_.take_from(number_);
+    if (state_ != 0) turns_.take_from(state_);
     errno = saved;
   }
-  void stays() noexcept { number_ = 0; }
+  void stays() noexcept { state_ = 0; }
   Leaving(const Leaving&) = delete;
   Leaving& operator=(const Leaving&) = delete;
 
  private:
   Turns& turns_;
-  std::uint64_t number_;
+  std::uint64_t state_;
 };
 
 // Nobody waits for a turn where there is no eventfd: all read at once.
-Turns::Turns(std::function<bool()> ended)
+Turns::Turns(std::function<bool()> ended, Brief brief)
     : ended_(std::move(ended)),
+      brief_(brief),
       free_(::eventfd(1, EFD_CLOEXEC | EFD_SEMAPHORE)),
       eager_(std::thread::hardware_concurrency() > 1),
       overseer_([this](const std::stop_token& stop) { oversee(stop); }) {}
@@ -95,8 +106,11 @@ Turns::~Turns() {
   begun_.notify_all();
 }
 
-bool Turns::has_turn(const Mine& mine) const noexcept {
-  return mine.of == this && owner_.load(std::memory_order_acquire) == mine.number;
+// Whoever has served what it read has its turn still, if nobody has taken it.
+bool Turns::has_turn(const Mine& mine) noexcept {
+  if (mine.of != this) return false;
+  std::uint64_t state = serving(mine.number);
+  return owner_.compare_exchange_strong(state, reading(mine.number)) || state == reading(mine.number);
 }
 
 bool Turns::wait_for_turn(Mine& mine) {
@@ -107,7 +121,7 @@ bool Turns::wait_for_turn(Mine& mine) {
   }
   mine.of = this;
   mine.number = last_.fetch_add(1, std::memory_order_relaxed) + 1;
-  owner_.store(mine.number, std::memory_order_release);
+  owner_.store(reading(mine.number));
   return true;
 }
 
@@ -144,30 +158,28 @@ ssize_t Turns::read(int device, void* buffer, std::size_t size) {
   }
   for (;;) {
     if (!has_turn(mine) && !wait_for_turn(mine)) return -1;
-    Leaving leaving(*this, mine.number);
-    serving_.store(false, std::memory_order_relaxed);
+    Leaving leaving(*this, reading(mine.number));
     const ssize_t got = read_in_turn(device, buffer, size);
     if (got <= 0 && !none_there(got)) return got;
     leaving.stays();
-    if (got < 0) continue;  // it was taken back, or somebody else was given the turn
-    hand_on(mine, device);
+    if (got < 0) continue;  // it was taken back
+    hand_on(mine, device, brief_(buffer, static_cast<std::size_t>(got)));
     return got;
   }
 }
 
-void Turns::hand_on(const Mine& mine, int device) {
-  serving_.store(true, std::memory_order_relaxed);
+void Turns::hand_on(const Mine& mine, int device, bool brief) {
+  std::uint64_t state = reading(mine.number);
+  if (!owner_.compare_exchange_strong(state, serving(mine.number))) return;
   read_.fetch_add(1);
-  const int more = is_ready(device, 0) ? more_.load(std::memory_order_relaxed) + 1 : 0;
-  more_.store(more, std::memory_order_relaxed);
-  if (more >= kCrowd) return take_from(mine.number);
+  if (!brief && is_ready(device, 0)) return take_from(serving(mine.number));
   if (overseen_.load() || overseen_.exchange(true)) return;
   MutexLock lock(mutex_);
   begun_.notify_one();
 }
 
-void Turns::take_from(std::uint64_t owner) {
-  if (!free_ || !owner_.compare_exchange_strong(owner, 0)) return;
+void Turns::take_from(std::uint64_t state) {
+  if (!free_ || !owner_.compare_exchange_strong(state, 0)) return;
   const std::uint64_t one = 1;
   static_cast<void>(!::write(free_.get(), &one, sizeof one));  // the counter is far from full
 }
@@ -177,11 +189,11 @@ void Turns::oversee(const std::stop_token& stop) {
   std::uint64_t seen = 0;
   MutexLock lock(mutex_);
   while (!stop.stop_requested()) {
-    const std::uint64_t owner = owner_.load(std::memory_order_acquire);
+    const std::uint64_t state = owner_.load();
     const std::uint64_t now = read_.load();
-    const bool serving = serving_.load(std::memory_order_relaxed);
-    if (now == seen && serving && owner != 0) take_from(owner);
-    if (now == seen) {  // nothing goes on, or nobody is left to be overseen
+    if (now == seen) {
+      if (is_serving(state)) take_from(state);
+      // Nothing goes on, or nobody is left to be overseen.
       overseen_.store(false);
       if (read_.load() != seen) overseen_.store(true);  // whose reader believed that it still was
       while (!overseen_.load() && !stop.stop_requested()) begun_.wait(mutex_);

@@ -33,6 +33,10 @@ struct Device {
   }
 };
 
+bool never_brief(const void*, std::size_t) {
+  return false;
+}
+
 std::uint32_t read_one(Turns& turns, const Device& device) {
   std::uint32_t number = 0;
   return turns.read(device.ours.get(), &number, sizeof number) == sizeof number ? number : 0;
@@ -42,7 +46,7 @@ std::uint32_t read_one(Turns& turns, const Device& device) {
 
 TEST_CASE("one thread reads and serves what comes") {
   const Device device;
-  Turns turns{[] { return false; }};
+  Turns turns{[] { return false; }, never_brief};
   for (std::uint32_t n = 1; n <= 100; ++n) {
     device.request(n);
     CHECK(read_one(turns, device) == n);
@@ -51,7 +55,7 @@ TEST_CASE("one thread reads and serves what comes") {
 
 TEST_CASE("who takes long with a request loses the turn") {
   const Device device;
-  Turns turns{[] { return false; }};
+  Turns turns{[] { return false; }, never_brief};
   device.request(1);
   CHECK(read_one(turns, device) == 1);  // and this thread is serving it until the others are done
   for (std::uint32_t n = 2; n < 6; ++n) {
@@ -67,7 +71,7 @@ TEST_CASE("who takes long with a request loses the turn") {
 TEST_CASE("each request is read once, whoever reads") {
   constexpr std::uint32_t kRequests = 20'000;
   const Device device;
-  Turns turns{[] { return false; }};
+  Turns turns{[] { return false; }, never_brief};
   std::atomic<std::uint32_t> count{0};
   std::atomic<std::uint64_t> sum{0};
   std::vector<std::thread> readers;
@@ -88,7 +92,7 @@ TEST_CASE("each request is read once, whoever reads") {
 
 TEST_CASE("who waits can be interrupted, with the turn and without") {
   const Device device;
-  Turns turns{[] { return false; }};
+  Turns turns{[] { return false; }, never_brief};
   std::atomic<int> interrupted{0};
   std::vector<std::thread> readers;
   for (int i = 0; i < 3; ++i) {
@@ -108,7 +112,7 @@ TEST_CASE("who waits can be interrupted, with the turn and without") {
 TEST_CASE("nobody waits once it is to end") {
   const Device device;
   std::atomic<bool> ended{false};
-  Turns turns{[&] { return ended.load(); }};
+  Turns turns{[&] { return ended.load(); }, never_brief};
   std::vector<std::thread> readers;
   for (int i = 0; i < 3; ++i) {
     readers.emplace_back([&] {
