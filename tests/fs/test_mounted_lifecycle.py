@@ -8,7 +8,7 @@ import threading
 import time
 
 import mounted
-from files import errno_of, read, soon, write
+from files import errno_of, read, read_text, soon, write
 
 
 class Lifecycle(mounted.Case):
@@ -188,6 +188,15 @@ class HangingShare(mounted.Case):
         if server.process:
             server.process.send_signal(signal.SIGCONT)
 
+    def threads_of(self, m):
+        names = []
+        for task in os.listdir("/proc/%d/task" % m.process.pid):
+            try:
+                names.append(read_text("/proc/%d/task/%s/comm" % (m.process.pid, task)).strip())
+            except OSError:  # it has ended
+                pass
+        return names
+
     def healthy(self, m):
         """What does not need the share, by name."""
         return {
@@ -226,6 +235,20 @@ class HangingShare(mounted.Case):
             "unlink": lambda: os.unlink(m.on("both/far")),
             "chmod": lambda: os.chmod(m.on("dir/far"), 0o600),
         }
+
+    def test_what_is_mounted_in_its_place_is_used_while_probes_hang(self):
+        server = self.mounted(vault=False).start()
+        m = self.mounted(share=server.mount, share_timeout_ms=1500).start()
+        self.addCleanup(self.resume, server)
+        server.process.send_signal(signal.SIGSTOP)
+        os.path.exists(m.on("new"))
+        self.assertTrue(soon(lambda: self.threads_of(m).count("fs-share-probe") == 3, 60))  # the next one would go out after 6 s
+        subprocess.run(["umount", "-l", server.mount], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", server.mount], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", server.mount])
+        write(server.mount + "/new", b"far")
+        self.assertTrue(soon(lambda: os.path.exists(m.on("new")), 4))
+        self.assertEqual(read(m.on("new")), b"far")
 
     def test_nothing_else_waits(self):
         server, m = self.served()
