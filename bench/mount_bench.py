@@ -2,10 +2,10 @@
 """How much slower a tree is through the mount than in a plain directory; and through its peers, where they are there.
 
   bench/mount_bench.py --program BUILD/app/mediafs --work /var/tmp/bench [--files 100000] [--rounds 5] [--only walk,stat]
-                       [--mergerfs OTHER/mergerfs] [--no-peers] [--no-vault]
+                       [--mergerfs NEWER/mergerfs] [--no-peers] [--no-vault]
 
 As root, on an otherwise quiet machine, with some GiB free in --work. Makes the same files in a plain directory and below
-a mediafs mount (local and a directory as its vault, no share), mounts mergerfs (and another one, --mergerfs) and rclone on
+a mediafs mount (local and a directory as its vault, no share), mounts mergerfs (and a newer one with passthrough, --mergerfs) and rclone on
 the plain directory, runs each workload on each of them in turn, round by round, and prints the median of the rounds'
 ratios to the plain directory: 1.00 is as fast. Absolute times say more about the machine than about the filesystem.
 "cold" is after `echo 3 > drop_caches`; "warm" is a second time, two seconds after the first, so that what lives for a
@@ -296,7 +296,8 @@ def peers(base, other_mergerfs):
     if shutil.which("mergerfs"):
         found.append(Peer("mergerfs", base, ["mergerfs"] + options))
     if other_mergerfs:
-        found.append(Peer("other mergerfs", base, [os.path.abspath(other_mergerfs)] + options))
+        passing = ["-o", options[1] + ",passthrough.io=rw"] + options[2:]
+        found.append(Peer("newer mergerfs", base, [os.path.abspath(other_mergerfs)] + passing))
     if shutil.which("rclone"):
         found.append(Peer("rclone", base, ["rclone", "mount", "--daemon", "--allow-other", "--vfs-cache-mode", "writes",
                                            "--cache-dir", "{base}/rclone-cache", "--config", "", "{disk}", "{mount}"]))
@@ -325,7 +326,7 @@ def main():
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="", help="of " + ",".join(WORKLOADS))
-    parser.add_argument("--mergerfs", help="another mergerfs program, beside the installed one")
+    parser.add_argument("--mergerfs", help="a newer mergerfs program, which can pass through, beside the installed one")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--no-vault", action="store_true")
     parser.add_argument("--json", help="all figures into this file")
