@@ -3,6 +3,7 @@ usage: test_underneath.py directories | other_kind | too_long"""
 import os
 import shutil
 
+from files import read_text, write
 from harness import check, check_equal, run
 
 
@@ -40,17 +41,10 @@ def other_kind(bench):
     under = daemon.config["local"]["path"]
 
     def holds(path, text):
-        return os.path.isfile(path) and read(path) == text
+        return os.path.isfile(path) and read_text(path) == text
 
-    def read(path):
-        with open(path) as f:
-            return f.read()
-
-    def write(path, text):
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w") as f:
-            f.write(text)
-
+    for folder in ("two", "three"):
+        os.mkdir(daemon.path(folder))
     write(daemon.path("one"), "a file")
     write(daemon.path("two/in"), "within")
     write(daemon.path("three/in"), "within")
@@ -58,6 +52,7 @@ def other_kind(bench):
                      holds(vault + "/three/in", "within"), 60, "the uploads")
     bench.wait_until(daemon.jobs_done, 60, "the queue to be empty")
     os.unlink(under + "/one")
+    os.mkdir(under + "/one")
     write(under + "/one/in", "a directory now")
     shutil.rmtree(under + "/two")
     write(under + "/two", "a file now")
@@ -70,7 +65,7 @@ def other_kind(bench):
     daemon.start()
     bench.wait_until(lambda: holds(vault + "/three", "a file now"), 60, "the upload of what came meanwhile")
     bench.wait_until(lambda: holds(daemon.path("three (from the vault)/in"), "within"), 60, "what the vault had")
-    check_equal(read(daemon.path("three")), "a file now", "what stands there")
+    check_equal(read_text(daemon.path("three")), "a file now", "what stands there")
     daemon.stop()
 
 
