@@ -28,13 +28,15 @@ echo "debootstrap $SUITE"
 debootstrap "$SUITE" "$WORK/base" "$MIRROR" >"$WORK/debootstrap.log" 2>&1 || { tail "$WORK/debootstrap.log"; skip "debootstrap failed"; }
 [ -z "$PROXY" ] || printf 'Acquire::http::Proxy "%s";\n' "$PROXY" >"$WORK/base/etc/apt/apt.conf.d/90proxy"
 
-# Runs a script in a copy of the chroot with mounts and processes of its own: nothing of it outlives this call.
+# Runs a script in a copy of the chroot with mounts and processes of its own: nothing of it outlives this call. Its root is
+# a mount point, as on a machine: tests in it make mount namespaces of their own.
 in_chroot() { # NAME SCRIPT
   local root=$WORK/$1
   cp -a "$WORK/base" "$root"
   git clone -q "$REPO" "$root/root/mediafs"
   unshare --mount --pid --fork --kill-child --propagation private env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb \
-    chroot "$root" /bin/bash -c "mount -t proc proc /proc; cd /root/mediafs; set -e; $2"
+    bash -c 'mount --bind "$1" "$1" && exec chroot "$1" /bin/bash -c "$2"' - "$root" \
+    "mount -t proc proc /proc; cd /root/mediafs; set -e; $2"
 }
 
 for name in "$@"; do
