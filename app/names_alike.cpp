@@ -1,6 +1,11 @@
 #include "app/names_alike.h"
 
+#include <locale.h>
+
 #include <algorithm>
+#include <climits>
+#include <cwchar>
+#include <cwctype>
 #include <map>
 #include <utility>
 
@@ -10,45 +15,44 @@ namespace mediafs::app {
 
 namespace {
 
-constexpr unsigned kTrail = 0x3F;
+// The C library's knowledge of letters, whatever the caller's language; C.UTF-8 is part of it.
+class Utf8 {
+ public:
+  Utf8() : before_(uselocale(locale())) {}
+  ~Utf8() { uselocale(before_); }
+  Utf8(const Utf8&) = delete;
+  Utf8& operator=(const Utf8&) = delete;
 
-bool between(unsigned point, unsigned first, unsigned last) {
-  return point >= first && point <= last;
-}
-
-unsigned lower(unsigned point) {
-  if ((between(point, 0xC0, 0xDE) && point != 0xD7) || (between(point, 0x391, 0x3A9) && point != 0x3A2) ||
-      between(point, 0x410, 0x42F)) {
-    return point + 0x20;
+ private:
+  static locale_t locale() {
+    static const locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
+    return utf8;  // null: the caller's stays
   }
-  if (between(point, 0x400, 0x40F)) return point + 0x50;
-  // Pairs, the capital first: at even numbers, and in two stretches at odd ones.
-  const bool even = between(point, 0x100, 0x12F) || between(point, 0x132, 0x137) ||
-                    between(point, 0x14A, 0x177) || between(point, 0x460, 0x481) ||
-                    between(point, 0x48A, 0x4BF) || between(point, 0x4D0, 0x52F);
-  const bool odd = between(point, 0x139, 0x148) || between(point, 0x179, 0x17E);
-  if (even) return point | 1U;
-  return odd && point % 2 == 1 ? point + 1 : point;
-}
+  const locale_t before_;
+};
 
 }  // namespace
 
 std::string without_case(std::string_view name) {
+  const Utf8 letters;
   std::string folded;
   folded.reserve(name.size());
-  for (std::size_t i = 0; i < name.size(); ++i) {
-    const auto byte = static_cast<unsigned char>(name[i]);
-    const unsigned next = i + 1 < name.size() ? static_cast<unsigned char>(name[i + 1]) : 0;
-    if (between(byte, 'A', 'Z')) {
-      folded += static_cast<char>(byte + ('a' - 'A'));
-    } else if (between(byte, 0xC2, 0xDF) && between(next, 0x80, 0xBF)) {  // two bytes of UTF-8
-      const unsigned point = lower((byte & 0x1FU) << 6 | (next & kTrail));
-      folded += static_cast<char>(0xC0U | point >> 6);
-      folded += static_cast<char>(0x80U | (point & kTrail));
-      ++i;
+  while (!name.empty()) {
+    wchar_t letter = 0;
+    std::mbstate_t state{};
+    const std::size_t size = std::mbrtowc(&letter, name.data(), name.size(), &state);
+    char bytes[MB_LEN_MAX];
+    state = {};
+    const bool whole = size > 0 && size <= name.size();  // else no letter: a byte as it is
+    const std::size_t made =
+        whole ? std::wcrtomb(bytes, static_cast<wchar_t>(std::towlower(static_cast<wint_t>(letter))), &state)
+              : static_cast<std::size_t>(-1);
+    if (made <= sizeof bytes) {
+      folded.append(bytes, made);
     } else {
-      folded += name[i];
+      folded.append(name.substr(0, whole ? size : 1));
     }
+    name.remove_prefix(whole ? size : 1);
   }
   return folded;
 }

@@ -15,7 +15,7 @@ struct NamesAlike {
   std::vector<std::vector<std::string>> some;  // the paths of the first ones
 };
 Result<NamesAlike> names_alike(tier::Catalogue& catalogue, std::size_t most);
-// As SMB compares: ASCII, Latin, Greek and Cyrillic letters; other bytes as they are.
+// As SMB compares, by and large: letters of UTF-8 in lower case; other bytes as they are.
 std::string without_case(std::string_view name);
 
 }  // namespace mediafs::app
