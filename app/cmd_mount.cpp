@@ -20,6 +20,7 @@
 #include "common/log.h"
 #include "common/mounts.h"
 #include "common/path.h"
+#include "fs/mountpoint.h"
 
 namespace mediafs::app {
 
@@ -138,6 +139,18 @@ log::Level level_of(const std::string& text) {
   return text == "error" ? log::Level::error : log::Level::info;
 }
 
+// What works, and is hardly meant: also whom the tree is hidden from without anybody having asked for that.
+void warn_of_settings(const Config& config) {
+  if (config.file.empty() && !config.mount.allow_other && geteuid() != 0) {
+    log::warning(
+        "only this user sees the tree, no media server that runs as another one: allow_other is off",
+        {{"advice", fs::user_allow_other()
+                        ? "mount with -o allow_other"
+                        : "add the line user_allow_other to /etc/fuse.conf, and mount with -o allow_other"}});
+  }
+  warn_of_misfits(config.local);
+}
+
 // Signals become a stop; blocked in every thread, taken by one.
 class StopSignals {
  public:
@@ -186,7 +199,7 @@ int run(const Context& context, const MountArguments& args) {
       {.level = level_of(config->log.level), .file = args.foreground ? config->log.file : std::string()});
   StopSignals signals;
   const Config asked = *config;
-  warn_of_misfits(asked);  // to whoever mounts, and into the log
+  warn_of_settings(asked);  // to whoever mounts, and into the log
   auto daemon = Daemon::start(
       {.config = std::move(*config), .credentials = std::move(*credentials), .new_vault = args.new_vault});
   if (!daemon) return fail(context, daemon.err());
@@ -194,7 +207,7 @@ int run(const Context& context, const MountArguments& args) {
   auto served = (*daemon)->serve([&] {
     if (!background) return;
     background->ready();
-    warn_of_misfits(asked);
+    warn_of_settings(asked);
   });
   signals.ignore();
   daemon->reset();

@@ -1,11 +1,9 @@
 #include "app/space_check.h"
 
 #include <sys/statvfs.h>
-#include <unistd.h>
 
 #include "app/progress.h"
 #include "common/log.h"
-#include "fs/mountpoint.h"
 
 namespace mediafs::app {
 
@@ -35,18 +33,11 @@ std::vector<Misfit> space_misfits(const Config::Local& config, std::uint64_t tot
   return found;
 }
 
-void warn_of_misfits(const Config& config) {
-  if (config.file.empty() && !config.mount.allow_other && geteuid() != 0) {
-    log::warning(
-        "only this user sees the tree, no media server that runs as another one: allow_other is off",
-        {{"advice", fs::user_allow_other()
-                        ? "mount with -o allow_other"
-                        : "add the line user_allow_other to /etc/fuse.conf, and mount with -o allow_other"}});
-  }
+void warn_of_misfits(const Config::Local& config) {
   struct statvfs fs {};
-  if (statvfs(config.local.path.c_str(), &fs) != 0 || fs.f_blocks == 0) return;
+  if (statvfs(config.path.c_str(), &fs) != 0 || fs.f_blocks == 0) return;
   const std::uint64_t total_bytes = std::uint64_t(fs.f_blocks) * fs.f_frsize;
-  for (const Misfit& misfit : space_misfits(config.local, total_bytes))
+  for (const Misfit& misfit : space_misfits(config, total_bytes))
     log::warning(misfit.what, {{"advice", misfit.advice}});
 }
 

@@ -1,5 +1,5 @@
 // Whether the figures of [local] fit the disk: said at the mount and by doctor.
-// Threads:    a function of its arguments.
+// Threads:    functions; warn_of_misfits() asks the disk for its size.
 // Units:      bytes.
 #pragma once
 
@@ -16,7 +16,7 @@ struct Misfit {
 };
 // REQUIRES: total_bytes > 0, the disk's size.
 std::vector<Misfit> space_misfits(const Config::Local& config, std::uint64_t total_bytes);
-// In the log, at the mount: these, and whom the tree is hidden from without anybody having asked for that.
-void warn_of_misfits(const Config& config);
+// In the log, at the mount.
+void warn_of_misfits(const Config::Local& config);
 
 }  // namespace mediafs::app
