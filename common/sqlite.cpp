@@ -211,6 +211,11 @@ Status Connection::execute(const std::string& sql) {
   return {};
 }
 
+Status Connection::run(std::string_view literal) {
+  auto statement = prepare(literal);
+  return statement ? statement->run() : Status(std::move(statement).error());
+}
+
 std::int64_t Connection::last_insert_id() const {
   return sqlite3_last_insert_rowid(db_);
 }

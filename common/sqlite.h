@@ -60,6 +60,7 @@ class Connection {
   // REQUIRES: `sql` is a literal (its address keys the statement cache).
   Result<Statement> prepare(std::string_view sql);
   Status execute(const std::string& sql);  // one or several statements without parameters
+  Status run(std::string_view literal);    // one; compiled once, as prepare() does
   std::int64_t last_insert_id() const;
   std::int64_t changes() const;
   const std::string& path() const { return path_; }

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 
 #include "catalogue_fixture.h"
@@ -218,6 +219,19 @@ TEST_CASE_FIXTURE(CatalogueFixture, "a second process reads while the daemon wri
   close();
   CHECK((*reader)->find("b")->has_value());
   CHECK(open_at_path(db_path(), true));  // without a daemon too
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture, "those who read see each commit, and keep the log from none") {
+  const std::string log = db_path() + "-wal";
+  std::uintmax_t largest = 0;
+  for (std::uint64_t n = 1; n <= 3000; ++n) {
+    const std::string name = "d/f" + std::to_string(n);
+    adopted(name, file_stat(n, 5, 10));
+    REQUIRE(cat().find(name)->has_value());
+    REQUIRE_FALSE(cat().find("d/F")->has_value());
+    if (n % 100 == 0) largest = std::max(largest, std::filesystem::file_size(log));
+  }
+  CHECK(largest < 16U << 20);
 }
 
 TEST_CASE_FIXTURE(CatalogueFixture, "a backup is a whole catalogue, and replaces the one before") {

@@ -35,7 +35,9 @@ Status Catalogue::Impl::write(const Writer::Work& work, bool durable) {
 Status Catalogue::Impl::open_writer() {
   MEDIAFS_ASSIGN(auto db, open_database(options));
   MEDIAFS_TRY(names.read(*db));
-  MEDIAFS_ASSIGN(writer, Writer::open(std::move(db), {options, promised, names}));
+  MEDIAFS_ASSIGN(writer,
+                 Writer::open(std::move(db), {options, promised, names, [this] { readers.committing(); },
+                                              [this] { readers.committed(); }}));
   readers.follow(writer.get());
   return {};
 }

@@ -9,7 +9,16 @@
 
 namespace mediafs::tier {
 
+// Connections that read. One keeps its snapshot while nothing is committed: to begin and end one costs more than to
+// look a path up in it. Those at rest give theirs up before each commit, so that the log can be cut short after it.
 class Readers {
+ private:
+  struct Reader {
+    std::unique_ptr<sql::Connection> db;
+    rows::Directories directories = {};  // of the snapshot
+    std::uint64_t commits = 0;           // when the snapshot was taken
+  };
+
  public:
   explicit Readers(std::string path) : path_(std::move(path)) {}
 
@@ -18,13 +27,15 @@ class Readers {
     Lease(Lease&& other) noexcept = default;
     Lease& operator=(Lease&&) = delete;
     ~Lease();
-    sql::Connection& db() { return *db_; }
+    sql::Connection& db() { return *reader_->db; }
+    rows::Directories& directories() { return reader_->directories; }
 
    private:
     friend class Readers;
-    Lease(Readers& readers, std::unique_ptr<sql::Connection> db) : readers_(&readers), db_(std::move(db)) {}
+    Lease(Readers& readers, std::unique_ptr<Reader> reader)
+        : readers_(&readers), reader_(std::move(reader)) {}
     Readers* readers_;
-    std::unique_ptr<sql::Connection> db_;
+    std::unique_ptr<Reader> reader_;
   };
 
   // A snapshot that has everything which was answered before. now(): what the database has, without a wait.
@@ -32,18 +43,25 @@ class Readers {
   Result<Lease> at_once() EXCLUDES(mutex_) { return lease(Writer::Haste::at_once); }
   Result<Lease> now() EXCLUDES(mutex_);
   void follow(Writer* writer) { writer_ = writer; }
+  void committing() EXCLUDES(mutex_);  // the writer is about to; committed(): it has, or it could not
+  void committed() EXCLUDES(mutex_);
   // A connection outside any transaction, for what must not run in one.
   Result<std::unique_ptr<sql::Connection>> connect() const;
 
  private:
-  Result<std::unique_ptr<sql::Connection>> take() EXCLUDES(mutex_);
-  void give_back(std::unique_ptr<sql::Connection> db, bool usable) EXCLUDES(mutex_);
+  Result<std::unique_ptr<Reader>> take() EXCLUDES(mutex_);
+  // With its snapshot, if that may be used again. Null: it is of no use any more.
+  void give_back(std::unique_ptr<Reader> reader) EXCLUDES(mutex_);
+  void put(std::unique_ptr<Reader> reader) REQUIRES(mutex_);
+  bool is_current(const Reader& reader) const REQUIRES(mutex_);
   std::string path_;
   Writer* writer_ = nullptr;  // whose pending records come first; set before anybody reads
   Mutex mutex_;
   CondVar given_back_;
   std::size_t open_ GUARDED_BY(mutex_) = 0;
-  std::vector<std::unique_ptr<sql::Connection>> idle_ GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<Reader>> idle_ GUARDED_BY(mutex_);
+  std::uint64_t commits_ GUARDED_BY(mutex_) = 0;
+  bool committing_ GUARDED_BY(mutex_) = false;
 };
 
 struct Catalogue::Impl {

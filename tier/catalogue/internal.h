@@ -11,6 +11,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -78,11 +79,18 @@ Status check_schema(sql::Connection& db, bool read_only);
 Error explain_open(Error error, const std::string& path);
 
 // --- tree.cpp
+struct Place {
+  std::int64_t id = 0;  // 0: none
+  bool directory = true;
+  bool pinned = false;  // it, or a directory above it
+};
+// Those that were looked up in one snapshot, for the next look-up in it.
+using Directories = std::unordered_map<std::string, Place>;
 Result<std::int64_t> resolve(sql::Connection& db, std::string_view path);  // 0: none
 // `pinned`, if given, is set where the row or a directory above it bears a pin.
 Result<std::string> path_of(sql::Connection& db, std::int64_t id, bool* pinned = nullptr);
 Result<std::optional<Node>> load(sql::Connection& db, std::int64_t id);
-Result<std::optional<Node>> load(sql::Connection& db, std::string_view path);
+Result<std::optional<Node>> load(sql::Connection& db, std::string_view path, Directories* known = nullptr);
 Result<bool> has_children(sql::Connection& db, std::int64_t id);
 Result<std::vector<std::int64_t>> by_inode(sql::Connection& db, std::uint64_t device, std::uint64_t inode);
 // The directory's row, made with all that leads to it. not_directory where a file stands in the way.

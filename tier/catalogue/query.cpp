@@ -153,13 +153,13 @@ Result<std::optional<Node>> Catalogue::find(std::string_view path) {
   if (unknown || touch == Later::Touch::gone) return std::optional<Node>{};
   if (touch == Later::Touch::none || touch == Later::Touch::within) {
     MEDIAFS_ASSIGN(auto lease, impl_->readers.now());
-    MEDIAFS_ASSIGN(auto node, rows::load(lease.db(), path));
+    MEDIAFS_ASSIGN(auto node, rows::load(lease.db(), path, &lease.directories()));
     // A directory's row is the same before and after what becomes of the files in it.
     const bool settled = touch == Later::Touch::none || (node && node->kind == NodeKind::directory);
     if (settled) return node;
   }
   MEDIAFS_ASSIGN(auto lease, impl_->readers.at_once());
-  return rows::load(lease.db(), path);
+  return rows::load(lease.db(), path, &lease.directories());
 }
 
 Result<std::optional<Node>> Catalogue::find(std::int64_t id) {

@@ -101,32 +101,43 @@ Error gone(std::int64_t id) {
 
 namespace {
 
-struct Found {
-  std::int64_t id = 0;  // 0: none
-  bool directory = true;
-  bool pinned = false;  // it, or a directory above it
-};
+Result<Place> child_of(sql::Connection& db, const Place& parent, std::string_view name) {
+  MEDIAFS_ASSIGN(auto query, db.prepare("SELECT id, kind, pinned FROM node WHERE parent = ? AND name = ?"));
+  query.bind(1, parent.id).bind_bytes(2, name);
+  MEDIAFS_ASSIGN(const bool row, query.step());
+  if (!row) return Place{};
+  return Place{.id = query.integer(0),
+               .directory = static_cast<NodeKind>(query.integer(1)) == NodeKind::directory,
+               .pinned = parent.pinned || query.integer(2) != 0};
+}
 
-Result<Found> descend(sql::Connection& db, std::string_view path) {
-  Found at{kRootId};
+Result<Place> descend(sql::Connection& db, std::string_view path) {
+  Place at{kRootId};
   {
     MEDIAFS_ASSIGN(auto root, db.prepare("SELECT pinned FROM node WHERE id = 1"));
     MEDIAFS_ASSIGN(const bool row, root.step());
     at.pinned = row && root.integer(0) != 0;
   }
-  MEDIAFS_ASSIGN(auto query, db.prepare("SELECT id, kind, pinned FROM node WHERE parent = ? AND name = ?"));
-  while (!path.empty()) {
+  while (!path.empty() && at.id != 0) {
     const std::size_t slash = std::min(path.find('/'), path.size());
-    query.reset();
-    query.bind(1, at.id).bind_bytes(2, path.substr(0, slash));
-    MEDIAFS_ASSIGN(const bool row, query.step());
-    if (!row) return Found{};
-    at.id = query.integer(0);
-    at.directory = static_cast<NodeKind>(query.integer(1)) == NodeKind::directory;
-    at.pinned = at.pinned || query.integer(2) != 0;
+    MEDIAFS_ASSIGN(at, child_of(db, at, path.substr(0, slash)));
     path.remove_prefix(std::min(slash + 1, path.size()));
   }
   return at;
+}
+
+Result<Place> descend(sql::Connection& db, std::string_view path, Directories& known) {
+  constexpr std::size_t kMost = 1000;
+  if (path.empty()) return descend(db, path);
+  std::string above(parent_path(path));
+  auto found = known.find(above);
+  if (found == known.end()) {
+    MEDIAFS_ASSIGN(const Place place, descend(db, above));
+    if (place.id == 0) return place;
+    if (known.size() >= kMost) known.clear();
+    found = known.emplace(std::move(above), place).first;
+  }
+  return child_of(db, found->second, base_name(path));
 }
 
 Result<std::optional<Node>> load_row(sql::Connection& db, std::int64_t id) {
@@ -140,7 +151,7 @@ Result<std::optional<Node>> load_row(sql::Connection& db, std::int64_t id) {
 }  // namespace
 
 Result<std::int64_t> resolve(sql::Connection& db, std::string_view path) {
-  MEDIAFS_ASSIGN(const Found found, descend(db, path));
+  MEDIAFS_ASSIGN(const Place found, descend(db, path));
   return found.id;
 }
 
@@ -169,8 +180,8 @@ Result<std::optional<Node>> load(sql::Connection& db, std::int64_t id) {
   return node;
 }
 
-Result<std::optional<Node>> load(sql::Connection& db, std::string_view path) {
-  MEDIAFS_ASSIGN(const Found found, descend(db, path));
+Result<std::optional<Node>> load(sql::Connection& db, std::string_view path, Directories* known) {
+  MEDIAFS_ASSIGN(const Place found, known ? descend(db, path, *known) : descend(db, path));
   if (found.id == 0) return std::optional<Node>{};
   MEDIAFS_ASSIGN(auto node, load_row(db, found.id));
   if (node) {
@@ -200,7 +211,7 @@ Result<std::vector<std::int64_t>> by_inode(sql::Connection& db, std::uint64_t de
 }
 
 Result<std::int64_t> ensure_directory(Tx& tx, std::string_view path) {
-  MEDIAFS_ASSIGN(const Found found, descend(tx.db, path));
+  MEDIAFS_ASSIGN(const Place found, descend(tx.db, path));
   if (found.id != 0 && found.directory) return found.id;
   if (found.id != 0) {
     return make_error(ErrorCode::not_directory, printable(path),

@@ -31,11 +31,6 @@ Result<std::uint64_t> number_in(sql::Connection& db, std::string_view name) {
   return number;
 }
 
-Status execute(sql::Connection& db, std::string_view literal) {  // compiled once, unlike Connection::execute
-  MEDIAFS_ASSIGN(auto statement, db.prepare(literal));
-  return statement.run();
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Writer>> Writer::open(std::unique_ptr<sql::Connection> db, Shared shared) {
@@ -218,9 +213,13 @@ Status Writer::commit(const Group& group, const Opened& opened, Told& told) {
 }
 
 Status Writer::try_commit(const Group& group, const Opened& opened, Attempt& attempt) {
-  MEDIAFS_TRY(db_->execute("BEGIN IMMEDIATE"));
+  MEDIAFS_TRY(db_->run("BEGIN IMMEDIATE"));
   Status status = run_group(group, opened, attempt);
-  if (status) status = db_->execute("COMMIT");
+  if (status) {
+    shared_.committing();
+    status = db_->run("COMMIT");
+    shared_.committed();
+  }
   // A full disk or an I/O error may have rolled all back already.
   if (!status && sqlite3_get_autocommit(db_->raw()) == 0) {
     if (const Status undone = db_->execute("ROLLBACK"); !undone)
@@ -271,13 +270,13 @@ Status Writer::run_pending(Attempt& attempt) {
 }
 
 Status Writer::run_one(const Work& work, Status& outcome, Told& told) {
-  MEDIAFS_TRY(execute(*db_, "SAVEPOINT one"));
+  MEDIAFS_TRY(db_->run("SAVEPOINT one"));
   outcome = call(work, told);
   if (sqlite3_get_autocommit(db_->raw()) != 0) {
     return outcome ? Status{make_error(ErrorCode::io, "database " + db_->path(), "rolled back")} : outcome;
   }
-  if (!outcome) MEDIAFS_TRY(execute(*db_, "ROLLBACK TO one"));
-  return execute(*db_, "RELEASE one");
+  if (!outcome) MEDIAFS_TRY(db_->run("ROLLBACK TO one"));
+  return db_->run("RELEASE one");
 }
 
 Status Writer::call(const Work& work, Told& told) {

@@ -23,6 +23,8 @@ class Writer {
     const Catalogue::Options& options;
     const rows::PromisedInodes& promised;
     rows::Names& names;
+    // Around each commit, on the writer's thread.
+    std::function<void()> committing, committed;
   };
   // What a killed process left in the journal is committed when this returns. Nobody is told of it.
   static Result<std::unique_ptr<Writer>> open(std::unique_ptr<sql::Connection> db, Shared shared);
