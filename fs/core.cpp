@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
+
 #include "common/path.h"
 #include "fs/replacing.h"
 
@@ -11,6 +13,7 @@ namespace {
 // No errno is negative: these never leave the process.
 constexpr int kNeedsBase = -100;
 constexpr std::chrono::milliseconds kSlice{1000};
+constexpr int kMostHopeless = 3;  // slices
 
 }  // namespace
 
@@ -153,18 +156,32 @@ Result<Core::Claimed> Core::claim_names(const std::vector<NodeTable::Name>& name
                     "the directories above it are being renamed (try again)");
 }
 
+// Whether something can be evicted, or may be once a job is done. Not known: it may.
+bool Core::room_may_come() {
+  const auto victims = b.catalogue->evictable(1);
+  if (!victims || !victims->empty()) return true;
+  const auto counts = b.catalogue->jobs().counts();
+  return !counts || std::any_of(counts->begin(), counts->end(), [](const tier::JobCounts& c) {
+    const bool leads_there =
+        c.stage == tier::kStageChecksum || c.stage == tier::kStageUpload || c.stage == tier::kStageEvict;
+    return leads_there && !c.paused && c.queued + c.running > 0;
+  });
+}
+
 Status Core::room_for(std::uint64_t bytes, const May& may) {
   if (b.space == nullptr || b.space->admit(bytes)) return {};
   const Error full = errno_error(ENOSPC, "write");
   if (b.vault == nullptr) return full;  // nothing can be evicted
   if (may.level != Level::space) return needs(Level::space);
   const SteadyTime deadline = std::chrono::steady_clock::now() + space_limit;
+  int hopeless = 0;  // a file that was closed just now may have no job yet: one look is not enough
   while (!may.stop.stop_requested()) {
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-    if (left <= std::chrono::milliseconds(0)) return full;
+    if (left <= std::chrono::milliseconds(0) || hopeless == kMostHopeless) return full;
     auto room = b.space->await(bytes, std::min(left, kSlice));
     if (room || room.error().code != ErrorCode::no_space) return room;
+    hopeless = room_may_come() ? 0 : hopeless + 1;
   }
   return make_error(ErrorCode::cancelled, "write");
 }

@@ -239,6 +239,7 @@ class Core {
   explicit Core(Options options);
   Result<struct stat> attributes_of(NodeId node, FileHandle& handle, const May& may);
   Result<Attributes> attributes_at(NodeId node, const std::string& path, const May& may);
+  bool room_may_come();
   Result<std::optional<std::vector<tree::Item>>> list_share(const std::string& path, const May& may);
   Pool* pool(Level level);
   std::shared_ptr<void> count(Level level) EXCLUDES(under_way_mutex_);  // under way while that lives

@@ -101,6 +101,13 @@ class NoSpace(mounted.Case):
             self.assertEqual(os.statvfs(m.mount).f_bavail, 0)
             m.stop()
 
+    def test_a_writer_for_whom_no_room_may_come(self):
+        m = self.mounted(reserve=1 << 60, space_limit_ms=600_000).start()
+        ended = subprocess.run(["dd", "if=/dev/zero", "of=" + m.on("f"), "bs=100000", "count=1"], timeout=300,
+                               capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
+        self.assertIn("No space left", ended.stderr)
+        m.stop()
+
     def test_what_found_no_room_is_not_taken_for_whole(self):
         m = self.mounted(vault=False, reserve=1 << 60).start()
         os.mkdir(m.on("Incoming"))
