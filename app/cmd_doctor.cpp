@@ -13,12 +13,12 @@
 #include "app/cli.h"
 #include "app/names_alike.h"
 #include "app/space_check.h"
+#include "app/vault_check.h"
 #include "common/fd.h"
 #include "common/mounts.h"
 #include "common/path.h"
 #include "fs/mountpoint.h"
-#include "tier/mover.h"
-#include "tier/vault_identity.h"
+#include "tier/catalogue/catalogue.h"
 
 namespace mediafs::app {
 
@@ -140,20 +140,6 @@ void check_propagation(Findings& out, const Config& config) {
                  "mount --make-rshared " + above->point + " before mediafs mounts, and " + give});
 }
 
-// With what the catalogue knows, if there is one: the marker first, for a probe may make a directory that is missing.
-Status probe_own(const Config& config, tier::Vault& vault) {
-  const std::string file = config.local.state + "/catalogue.db";
-  std::string id;
-  if (access(file.c_str(), R_OK) == 0) {
-    auto catalogue = tier::Catalogue::open({.path = file, .read_only = true});
-    if (catalogue) id = (*catalogue)->setting(tier::kVaultId).value_or("");
-  }
-  if (id.empty()) return vault.probe();
-  MEDIAFS_ASSIGN(const auto state, tier::look_at_vault(vault, id));
-  MEDIAFS_TRY(vault.probe());
-  return state == tier::VaultState::ours ? Status() : Status(tier::not_our_vault(vault, state));
-}
-
 void check_vault(Findings& out, const Config& config) {
   if (config.vault.url.empty()) {
     out.push_back({Grade::warning, "no vault is configured",
@@ -166,11 +152,19 @@ void check_vault(Findings& out, const Config& config) {
     return;
   }
   auto vault = tier::open_vault(config, *credentials);
-  Status probed = vault ? probe_own(config, **vault) : Status(vault.err());
-  if (probed) {
-    out.push_back({Grade::ok, "the vault answers: " + (*vault)->describe(), ""});
-  } else {
+  const Status probed = vault ? probe_own_vault(config, **vault) : Status(vault.err());
+  if (!probed) {
     out.push_back({Grade::bad, probed.err().message(), ""});
+    return;
+  }
+  out.push_back({Grade::ok, "the vault answers: " + (*vault)->describe(), ""});
+  VaultCheck small;
+  small.size_bytes = 64U << 10;
+  for (const VaultStep& step : check_vault(**vault, small)) {
+    if (step.grade == VaultStep::Grade::ok) continue;
+    const bool failed = step.grade == VaultStep::Grade::failed;
+    out.push_back({failed ? Grade::bad : Grade::warning, "the vault, " + step.name + ": " + step.detail,
+                   "mediafs vault test tries it all"});
   }
 }
 

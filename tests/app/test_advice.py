@@ -86,5 +86,25 @@ def names_alike(bench):
     check(found(daemon, "differ only by case: 12"), "without a daemon")
 
 
+def vault_tested(bench):
+    """`vault test` says what the vault can do, and leaves nothing there; one that is not there, it says so."""
+    vault = bench.folder("vault")
+    daemon = bench.daemon({"local": {"path": bench.folder("local")}, "vault": {"url": "file://" + vault}})
+    done = daemon.run("vault", "test", "--size", "1")
+    check(done.returncode == 0 and "upload" in done.stdout and "/s" in done.stdout, done.stdout + done.stderr)
+    check(not any(files for _, _, files in os.walk(vault)), "something is left in the vault")
+    told = json.loads(daemon.run("vault", "test", "--size", "1", "--json").stdout)
+    check(told["ok"] and [s["step"] for s in told["steps"]][:2] == ["answers", "upload"], "as JSON: %s" % told)
+    check(not found(daemon, "the vault, "), "doctor finds fault with it: %s" % findings(daemon))
+    daemon.start()
+    bench.wait_until(lambda: os.path.exists(vault + "/.mediafs/vault-id"), 60, "the vault's marker")
+    daemon.stop()
+    os.rename(vault, vault + ".away")
+    os.mkdir(vault)
+    done = daemon.run("vault", "test")
+    check(done.returncode == 1 and vault in done.stderr, "of another vault: " + done.stdout + done.stderr)
+    check(os.listdir(vault) == [], "another vault was written")
+
+
 if __name__ == "__main__":
-    run(names_alike, larger_than_the_disk, empty_variable, source_that_is_none, vault_without_attributes)
+    run(names_alike, vault_tested, larger_than_the_disk, empty_variable, source_that_is_none, vault_without_attributes)
