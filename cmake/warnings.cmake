@@ -27,6 +27,9 @@ elseif(MEDIAFS_SANITIZE STREQUAL "thread")
   target_link_options(mediafs_flags INTERFACE -fsanitize=thread)
 endif()
 
+# What the tests labelled unit and servers run, without the program itself: all that a sanitizer's build needs.
+add_custom_target(suites)
+
 # mediafs_test(NAME SOURCES file... LIBS lib...): one doctest binary a library. Its own sources are not worth optimizing.
 function(mediafs_test name)
   cmake_parse_arguments(T "" "" "SOURCES;LIBS" ${ARGN})
@@ -39,6 +42,7 @@ function(mediafs_test name)
   if(NOT MEDIAFS_SANITIZE)
     target_compile_options(${name} PRIVATE -O0 -U_FORTIFY_SOURCE)
   endif()
+  add_dependencies(suites ${name})
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 300)
 endfunction()

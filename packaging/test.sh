@@ -34,7 +34,7 @@ JOBS=$(nproc)
 CODE=(app common tier fs watcher pipeline cluster)
 LABELS=(--label-exclude long)
 [ -z "$LONG" ] || LABELS=()
-TABLE=() BAD=0 SUMMARY=
+TABLE=() BAD=0 SUMMARY= TARGET=all
 # The sanitizers' shadow memory does not fit every address layout of newer kernels.
 PLAIN_ADDRESSES=()
 if setarch "$(uname -m)" -R true 2>/dev/null; then PLAIN_ADDRESSES=(setarch "$(uname -m)" -R); fi
@@ -75,7 +75,7 @@ build() { # DIR CXX CMAKE-OPTION...
   cmake -G Ninja -S . -B "$dir" -DCMAKE_CXX_COMPILER="$cxx" -DMEDIAFS_TESTS=ON "$@" >"$dir.configure.log" 2>&1 ||
     { cat "$dir.configure.log"; return 1; }
   rm -f "$dir.configure.log"
-  nice cmake --build "$dir" -j "$JOBS" -- -k 10
+  nice cmake --build "$dir" --target "$TARGET" -j "$JOBS" -- -k 10
 }
 
 sanitized() { build "build-$1" clang++ -DMEDIAFS_SANITIZE="$1" -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS="-O1 -g1"; }
@@ -107,7 +107,7 @@ else
   if [ -z "$QUICK" ]; then
     WRAP=("${PLAIN_ADDRESSES[@]}")
     for kind in thread address; do
-      stage "$kind build" sanitized $kind && stage "$kind tests" tests build-$kind --label-regex 'unit|servers'
+      TARGET=suites stage "$kind build" sanitized $kind && stage "$kind tests" tests build-$kind --label-regex 'unit|servers'
     done
     stage tidy tidy build-thread
     WRAP=()
