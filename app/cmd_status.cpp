@@ -39,6 +39,10 @@ void print_branches(const Json& j) {
     printf("\n         %llu files, %s\n",
            static_cast<unsigned long long>(vault.value("files", std::uint64_t{0})),
            bytes_at(vault, "bytes").c_str());
+    if (vault["first_listing_objects"].is_number()) {
+      printf("         being listed for the first time: %llu objects so far\n",
+             static_cast<unsigned long long>(vault.value("first_listing_objects", std::uint64_t{0})));
+    }
     if (vault["error"].is_string()) printf("         %s\n", vault["error"].get<std::string>().c_str());
     if (vault["lost"].value("files", 0) > 0) {
       printf("         LOST: %d files that the vault no longer has, and nobody else\n",

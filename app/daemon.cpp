@@ -212,12 +212,15 @@ Status Daemon::Parts::open_pipeline() {
   add(tier::kStageForget, 4, pipeline::forget_stage(*tools));
   add(tier::kStageRestat, 2, pipeline::restat_stage(*tools));
   workers->add(std::string(tier::kStageHook), 2, pipeline::hook_stage(*tools));
-  reconcile = std::make_unique<tier::Reconcile>(branches, [this](const std::string& path) {
-    if (config.mount.read_only) return;  // filed after the next start that may
-    if (auto queued = pipeline::enqueue_arrival(*tools, path); !queued) {
-      log::error("can't queue an arrival", queued.err(), {{"path", printable(path)}});
-    }
-  });
+  reconcile = std::make_unique<tier::Reconcile>(
+      branches,
+      [this](const std::string& path) {
+        if (config.mount.read_only) return;  // filed after the next start that may
+        if (auto queued = pipeline::enqueue_arrival(*tools, path); !queued) {
+          log::error("can't queue an arrival", queued.err(), {{"path", printable(path)}});
+        }
+      },
+      [this] { kernel_cache.forgotten(""); });
   events = std::make_unique<Events>(
       *reconcile,
       [this] {

@@ -40,7 +40,12 @@ Json vault_json(const View& view) {
             {"state", "unknown"},
             {"identity", "unknown"},
             {"error", nullptr},
-            {"since", nullptr}};
+            {"since", nullptr},
+            {"first_listing_objects", nullptr}};
+  if (view.reconcile != nullptr) {
+    if (const auto listing = view.reconcile->listing(); listing.running)
+      j["first_listing_objects"] = listing.objects;
+  }
   if (view.guard != nullptr) j["identity"] = tier::to_string(view.guard->state());
   if (view.vault_health == nullptr) return j;
   const Health health = view.vault_health->health();

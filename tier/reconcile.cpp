@@ -227,8 +227,9 @@ class Reconcile::Scan {
   std::set<std::pair<std::uint64_t, std::uint64_t>> unsettled_;
 };
 
-Reconcile::Reconcile(Branches& branches, std::function<void(const std::string& path)> incoming)
-    : b_(branches), incoming_(std::move(incoming)) {}
+Reconcile::Reconcile(Branches& branches, std::function<void(const std::string& path)> incoming,
+                     std::function<void()> named)
+    : b_(branches), first_listing_(branches, std::move(named)), incoming_(std::move(incoming)) {}
 
 Status Reconcile::file_settled(const std::string& path) {
   if (b_.is_state(path)) return {};
@@ -302,37 +303,8 @@ Result<ReconcileReport> Reconcile::scan(std::stop_token stop) {
 
 Status Reconcile::import_vault(std::stop_token stop) {
   if (!b_.vault) return {};
-  MEDIAFS_TRY(import_listing(stop));
+  MEDIAFS_TRY(first_listing_.run(stop));
   return settle_moving(stop);
-}
-
-Status Reconcile::import_listing(const std::stop_token& stop) {
-  MEDIAFS_ASSIGN(auto listed, b_.catalogue->setting(kVaultListed));
-  if (!listed.empty()) return {};
-  Status failed;
-  std::size_t found = 0;
-  MEDIAFS_TRY(b_.vault->list(
-      "",
-      [&](std::vector<ObjectInfo>&& page) {
-        std::vector<VaultFile> files;
-        files.reserve(page.size());
-        for (ObjectInfo& o : page) {
-          if (b_.is_state(o.key)) continue;
-          files.push_back({std::move(o.key), o.size_bytes, o.meta.mtime_ns, std::move(o.etag)});
-        }
-        auto added = b_.catalogue->import_listing(files);
-        if (!added) {
-          failed = std::move(added).error();
-          return false;
-        }
-        found += *added;
-        return true;
-      },
-      stop));
-  MEDIAFS_TRY(std::move(failed));
-  MEDIAFS_TRY(b_.catalogue->set_setting(kVaultListed, "yes"));
-  if (found > 0) log::info("the vault's listing is in the catalogue", {{"files", std::uint64_t(found)}});
-  return {};
 }
 
 }  // namespace mediafs::tier

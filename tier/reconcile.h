@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "common/sync.h"
+#include "tier/first_listing.h"
 #include "tier/mover.h"
 
 namespace mediafs::tier {
@@ -31,7 +32,9 @@ struct TooLong {
 class Reconcile {
  public:
   // `incoming` is called for each file that settled below Incoming: the pipeline's business.
-  Reconcile(Branches& branches, std::function<void(const std::string& path)> incoming);
+  // `named`, now and then while a vault is listed for the first time: the catalogue knows more names.
+  Reconcile(Branches& branches, std::function<void(const std::string& path)> incoming,
+            std::function<void()> named = {});
   Status file_settled(
       const std::string& path);  // adopt what stands there now (a file or directory), or nothing
   Status file_gone(const std::string& path);
@@ -42,15 +45,16 @@ class Reconcile {
   // First contact with a vault that the catalogue doesn't know: its listing becomes vault-only files. At each start:
   // what a killed relocation left there is put in its place, or kept below [organize] unsorted.
   Status import_vault(std::stop_token stop);
+  FirstListing::Progress listing() const { return first_listing_.progress(); }
   TooLong too_long() const EXCLUDES(mutex_);  // that the last scan, or an event since, has met
 
  private:
   class Scan;
-  Status import_listing(const std::stop_token& stop);
   Status settle_moving(const std::stop_token& stop);
   Status settle_moving_key(const std::string& key, const std::stop_token& stop);
   Status keep_moving(const ObjectInfo& object, const std::stop_token& stop);
   Branches& b_;
+  FirstListing first_listing_;
   void met_too_long(const std::string& path) EXCLUDES(mutex_);
   std::function<void(const std::string& path)> incoming_;
   mutable Mutex mutex_;

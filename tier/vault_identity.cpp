@@ -279,6 +279,13 @@ Status GuardedVault::list(const std::string& prefix,
   return driver_->list(prefix, page, std::move(stop));
 }
 
+Status GuardedVault::list_after(const std::string& after,
+                                const std::function<bool(std::vector<ObjectInfo>&&)>& page,
+                                std::stop_token stop) {
+  MEDIAFS_TRY(require_ours());
+  return driver_->list_after(after, page, std::move(stop));
+}
+
 Status GuardedVault::collect_garbage() {
   MEDIAFS_TRY(recheck_lately());
   return driver_->collect_garbage();

@@ -72,6 +72,8 @@ class GuardedVault final : public Vault {
   Status remove(const std::string& key) override;
   Status list(const std::string& prefix, const std::function<bool(std::vector<ObjectInfo>&&)>& page,
               std::stop_token stop) override;
+  Status list_after(const std::string& after, const std::function<bool(std::vector<ObjectInfo>&&)>& page,
+                    std::stop_token stop) override;
   Status collect_garbage() override;
 
  private:

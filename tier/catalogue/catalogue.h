@@ -177,7 +177,9 @@ struct ShareEntry {  // as the share's server showed it
   bool is_directory() const { return S_ISDIR(mode); }
 };
 inline constexpr std::string_view kVaultListed = "vault.listed";  // a setting: the vault's listing was taken
-inline constexpr std::string_view kVaultId = "vault.id";          // a setting: see tier/vault_identity.h
+inline constexpr std::string_view kVaultListedTo =
+    "vault.listed_to";                                    // a setting: the last key of one that is not over
+inline constexpr std::string_view kVaultId = "vault.id";  // a setting: see tier/vault_identity.h
 
 class Catalogue {
  public:
@@ -298,7 +300,8 @@ class Catalogue {
 
   // --- facts about the vault
   // A page of a listing: unknown keys without tombstone become vault-only files. Returns how many were new.
-  Result<std::size_t> import_listing(const std::vector<VaultFile>& page);
+  // `listed_to`, if given, becomes kVaultListedTo with them.
+  Result<std::size_t> import_listing(const std::vector<VaultFile>& page, std::string_view listed_to = {});
   // A vault-only file's first HEAD: metadata, and the checksum that it carries.
   Status refine_vault(std::int64_t id, const VaultCopy& copy, std::uint32_t mode, std::uint32_t uid,
                       std::uint32_t gid);

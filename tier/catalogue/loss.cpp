@@ -85,6 +85,7 @@ Status Catalogue::vault_found(std::int64_t id, const VaultCopy& copy) {
 // new vault is accepted again.
 Status Catalogue::vault_replaced() {
   MEDIAFS_TRY(set_setting(kVaultListed, ""));
+  MEDIAFS_TRY(set_setting(kVaultListedTo, ""));
   for (bool more = true; more;) {
     Status taken = impl_->write([&](Tx& tx) -> Status {
       MEDIAFS_ASSIGN(const auto ids, rows::held_in_vault(tx.db));

@@ -242,7 +242,8 @@ Status Catalogue::refine_vault(std::int64_t id, const VaultCopy& copy, std::uint
   });
 }
 
-Result<std::size_t> Catalogue::import_listing(const std::vector<VaultFile>& page) {
+Result<std::size_t> Catalogue::import_listing(const std::vector<VaultFile>& page,
+                                              std::string_view listed_to) {
   std::size_t added = 0;
   MEDIAFS_TRY(impl_->write([&](Tx& tx) -> Status {
     added = 0;
@@ -256,7 +257,7 @@ Result<std::size_t> Catalogue::import_listing(const std::vector<VaultFile>& page
         return imported.err();
       }
     }
-    return {};
+    return listed_to.empty() ? Status{} : rows::set_setting(tx, kVaultListedTo, listed_to);
   }));
   return added;
 }

@@ -289,8 +289,18 @@ Status S3Vault::remove(const std::string& key) {
 Status S3Vault::list(const std::string& prefix, const std::function<bool(std::vector<ObjectInfo>&&)>& page,
                      std::stop_token stop) {
   if (!prefix.empty()) MEDIAFS_TRY(check_path(prefix));
+  return list_pages({prefix, ""}, page, stop);
+}
+
+Status S3Vault::list_after(const std::string& after,
+                           const std::function<bool(std::vector<ObjectInfo>&&)>& page, std::stop_token stop) {
+  return list_pages({"", after}, page, stop);
+}
+
+Status S3Vault::list_pages(const Listing& listing, const std::function<bool(std::vector<ObjectInfo>&&)>& page,
+                           const std::stop_token& stop) {
   const std::string base = client_.list_prefix("");
-  const bool hide_own = !is_within(prefix, kOwn);
+  const bool hide_own = !is_within(listing.folder, kOwn);
   Call call;
   call.stop = stop;
   call.what = "list " + describe();
@@ -298,7 +308,8 @@ Status S3Vault::list(const std::string& prefix, const std::function<bool(std::ve
     call.query = {{"list-type", "2"},
                   {"encoding-type", "url"},
                   {"max-keys", std::to_string(client_.options().list_page)},
-                  {"prefix", client_.list_prefix(prefix)}};
+                  {"prefix", client_.list_prefix(listing.folder)}};
+    if (token.empty() && !listing.after.empty()) call.query.emplace_back("start-after", base + listing.after);
     if (!token.empty()) call.query.emplace_back("continuation-token", token);
     MEDIAFS_ASSIGN(const http::Response response, client_.call(call));
     MEDIAFS_ASSIGN(ListPage got, parse_list(response.body));

@@ -31,6 +31,8 @@ class S3Vault final : public Vault {
   Status remove(const std::string& key) override;
   Status list(const std::string& prefix, const std::function<bool(std::vector<ObjectInfo>&&)>& page,
               std::stop_token stop) override;
+  Status list_after(const std::string& after, const std::function<bool(std::vector<ObjectInfo>&&)>& page,
+                    std::stop_token stop) override;
   Status collect_garbage() override;
 
  private:
@@ -43,6 +45,11 @@ class S3Vault final : public Vault {
   };
   class PartRun;
 
+  struct Listing {
+    std::string folder, after;  // keys in the tree; "" for all, and from the first
+  };
+  Status list_pages(const Listing& listing, const std::function<bool(std::vector<ObjectInfo>&&)>& page,
+                    const std::stop_token& stop);
   Status check_key(const std::string& key) const;
   Result<PutResult> put_single(const std::string& key, const PutSource& source, ObjectMeta meta,
                                const std::stop_token& stop);

@@ -92,6 +92,13 @@ class Vault {
   // All objects below `prefix` ("" = all) in pages; `page` returns false to stop.
   virtual Status list(const std::string& prefix, const std::function<bool(std::vector<ObjectInfo>&&)>& page,
                       std::stop_token stop) = 0;
+  // All objects whose keys come after `after`, in the order of their keys' bytes, where the store lists so; else all.
+  virtual Status list_after(const std::string& after,
+                            const std::function<bool(std::vector<ObjectInfo>&&)>& page,
+                            std::stop_token stop) {
+    static_cast<void>(after);
+    return list("", page, std::move(stop));
+  }
   // Unfinished uploads of a process that is gone. REQUIRES: no put runs.
   virtual Status collect_garbage() = 0;
 
