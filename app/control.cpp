@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "common/fd.h"
 #include "common/log.h"
 #include "common/sync.h"
 
@@ -49,10 +50,40 @@ bool send_line(int fd, const Json& json) {
   return true;
 }
 
+// Who listens there. 0: not known.
+int peer_of(int fd) {
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 ? peer.pid : 0;
+}
+
+bool is_stopped(int pid) {
+  const auto text = read_file(AT_FDCWD, "/proc/" + std::to_string(pid) + "/status", 1U << 16);
+  return text && text->find("\nState:\tT") != std::string::npos;
+}
+
+// Returns once there is something to be read. A daemon may take its time; a stopped one never answers.
+Status await_answer(int fd) {
+  constexpr int kLookEveryMs = 2000;
+  const int pid = peer_of(fd);
+  pollfd p{.fd = fd, .events = POLLIN, .revents = 0};
+  for (;;) {
+    const int ready = poll(&p, 1, kLookEveryMs);
+    if (ready > 0 || (ready < 0 && errno != EINTR)) return {};
+    if (ready == 0 && pid > 0 && is_stopped(pid)) {
+      const std::string number = std::to_string(pid);
+      return make_error(ErrorCode::timeout, "the daemon (pid " + number + ")",
+                        "it is stopped, and answers nobody (kill -CONT " + number +
+                            " lets it go on; mediafs unmount --force ends it)");
+    }
+  }
+}
+
 // Lines from a socket, with a bound.
 class LineReader {
  public:
   explicit LineReader(int fd) : fd_(fd) {}
+  bool has_line() const { return buffer_.find('\n') != std::string::npos; }
   Result<std::string> next() {
     for (;;) {
       if (auto end = buffer_.find('\n'); end != std::string::npos) {
@@ -231,6 +262,7 @@ Result<Json> control_call(const std::string& socket_path, const std::string& com
   }
   LineReader reader(fd.get());
   for (;;) {
+    if (!reader.has_line()) MEDIAFS_TRY(await_answer(fd.get()));
     MEDIAFS_ASSIGN(auto line, reader.next());
     Json reply = Json::parse(line, nullptr, false);
     if (!reply.is_object())

@@ -348,6 +348,7 @@ Result<std::unique_ptr<Daemon>> Daemon::start(DaemonOptions options) {
   MEDIAFS_TRY(mkdirs_at(parts->branches.local_root.get(), std::string(tier::kTempDir), 0700));
   MEDIAFS_TRY(clear_predecessor(config.local.state));
   MEDIAFS_ASSIGN(parts->lock, lock_state(config.local.state));
+  MEDIAFS_TRY(lock_local(parts->branches.local_root.get(), config.local.path));
   MEDIAFS_TRY(mkdirs_at(parts->branches.local_root.get(), config.incoming.path, 0777));
   notify_starting("opening the catalogue");
   MEDIAFS_TRY(parts->open_tier(options.credentials, options.new_vault));

@@ -125,6 +125,14 @@ Result<Fd> lock_state(const std::string& state) {
   return fd;
 }
 
+Status lock_local(int local_root, const std::string& path) {
+  if (flock(local_root, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return {};
+  return make_error(
+      ErrorCode::busy, "local.path " + printable(path),
+      "another mediafs serves it, with its state in another directory (mediafs unmount ends it; "
+      "local.state of both must not differ)");
+}
+
 Status clear_predecessor(const std::string& state) {
   const auto text = read_file(AT_FDCWD, file_in(state), kSmall);
   if (!text) return {};

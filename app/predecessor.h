@@ -17,6 +17,8 @@ namespace mediafs::app {
 Status clear_predecessor(const std::string& state);
 // One daemon a local branch: two would undo each other's work. busy: another one has it.
 Result<Fd> lock_state(const std::string& state);
+// The same for those that keep their state elsewhere: locks the open directory itself, where its filesystem can.
+Status lock_local(int local_root, const std::string& path);
 void remember_mount(const std::string& state, const std::string& mountpoint);
 void forget_mount(const std::string& state);  // it is gone; who starts now waits for this process's end
 

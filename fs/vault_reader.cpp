@@ -49,10 +49,11 @@ Result<std::size_t> VaultReader::read(std::uint64_t offset, std::span<std::byte>
     const ErrorCode code = got.error().code;
     if (attempt > 0 || (code != ErrorCode::not_found && code != ErrorCode::changed)) return got;
     MEDIAFS_ASSIGN(bool elsewhere, reopen(stream));
-    if (!elsewhere && code == ErrorCode::not_found && core_.mover != nullptr) {
-      MEDIAFS_TRY(core_.mover->find_again(id_));  // is it lost, or is this not our vault?
+    if (!elsewhere && core_.mover != nullptr) {
+      MEDIAFS_TRY(core_.mover->find_again(id_));  // is it lost, replaced, or is this not our vault?
       MEDIAFS_ASSIGN(elsewhere, reopen(stream));
-      if (!elsewhere) return make_error(ErrorCode::io, got.err().what, got.err().cause);
+      if (!elsewhere && code == ErrorCode::not_found)
+        return make_error(ErrorCode::io, got.err().what, got.err().cause);
     }
     if (!elsewhere) return got;
   }

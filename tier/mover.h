@@ -67,8 +67,8 @@ class Mover {
   // Reads the file's object back from the store, past every cache. False: the vault has none whose checksum is known.
   // corrupt: other bytes; changed: another object; io: it is lost.
   Result<bool> verify_object(const Node& node, std::stop_token stop);
-  // A vault-only file's object was not where the row says, or is known to be lost: success if the row says by now
-  // where it stands. io: it is lost, which the row then says. offline: nothing was learnt.
+  // A vault-only file's object was not where the row says, is another version than the row says, or is known to be
+  // lost: success if the row says by now where it stands, and which it is. io: it is lost, which the row then says. offline: nothing was learnt.
   Status find_again(std::int64_t id);
   // The store's own word, now: what was proven at the upload may have been deleted by somebody since. changed: it is
   // gone, which the row then says. corrupt: it is another object. Any other error: nothing was learnt.
@@ -90,6 +90,10 @@ class Mover {
   static Status moved_on(Status status);
   Result<Fd> open_local(const Node& node);
   Status adopt_now(const std::string& path);  // the watcher will say so too, later
+  Status follow_object(const Node& node, const ObjectInfo& object);
+  // `moved`: the object was another one, or elsewhere; the row says more by now.
+  Status fetch_now(const std::string& path, const Progress& progress, const std::stop_token& stop,
+                   bool* moved);
   Status key_is_free(std::int64_t id, const std::string& key, std::stop_token stop);
   Result<bool> found_under_old_key(const Node& node);
   Result<bool> stands_aside(const std::string& key);

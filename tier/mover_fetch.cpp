@@ -199,6 +199,14 @@ Status Mover::await_space(std::uint64_t bytes, const std::stop_token& stop) {
 
 Status Mover::fetch(const std::string& path, const Progress& progress, std::stop_token stop) {
   MEDIAFS_ASSIGN(auto one_at_a_time, b_.claims->claim({fetch_claim(path)}, std::chrono::hours(1)));
+  bool moved = false;
+  Status fetched = fetch_now(path, progress, stop, &moved);
+  return moved ? fetch_now(path, progress, stop, &moved) : std::move(fetched);
+}
+
+// REQUIRES: the claim of fetching `path`.
+Status Mover::fetch_now(const std::string& path, const Progress& progress, const std::stop_token& stop,
+                        bool* moved) {
   MEDIAFS_ASSIGN(auto found, b_.catalogue->find(path));
   if (!found || found->kind != NodeKind::file) {
     if (stat_at(b_.local_root.get(), path)) return {};  // local only, or a directory that is there
@@ -226,8 +234,9 @@ Status Mover::fetch(const std::string& path, const Progress& progress, std::stop
   MEDIAFS_ASSIGN(auto fd,
                  open_at(root, temp.path(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   auto got = download(node, fd.get(), progress, stop);
-  if (!got && got.err().code == ErrorCode::not_found) {
+  if (!got && (got.err().code == ErrorCode::not_found || got.err().code == ErrorCode::changed)) {
     MEDIAFS_TRY(find_again(node.id));
+    *moved = true;
     return make_error(ErrorCode::busy, "fetch " + printable(path), "its object moved just now (try again)");
   }
   if (!got) return std::move(got).error();

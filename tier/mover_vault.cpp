@@ -205,6 +205,25 @@ Result<bool> Mover::found_under_old_key(const Node& node) {
   return true;
 }
 
+// It is another version: written by our own job a moment ago, or by somebody else.
+Status Mover::follow_object(const Node& node, const ObjectInfo& object) {
+  if (object.etag == node.vault->etag) return {};
+  VaultCopy copy = *node.vault;
+  copy.size_bytes = object.size_bytes;
+  copy.etag = object.etag;
+  copy.mtime_ns = object.meta.mtime_ns;
+  copy.checksum = object.meta.checksum;
+  copy.since_ns = b_.clock->wall_ns();
+  const bool known = object.meta_known;
+  if (copy.checksum != node.vault->checksum || copy.size_bytes != node.vault->size_bytes) {
+    log::warning("somebody replaced a file's object in the vault: the file has that content now",
+                 {{"path", printable(node.path)}, {"key", printable(object.key)}});
+  }
+  return moved_on(b_.catalogue->refine_vault(node.id, copy, known ? object.meta.mode : node.mode,
+                                             known ? object.meta.uid : node.uid,
+                                             known ? object.meta.gid : node.gid));
+}
+
 Status Mover::find_again(std::int64_t id) {
   MEDIAFS_ASSIGN(const auto node, b_.catalogue->find(id));
   if (!node || node->local || !node->vault) return {};
@@ -217,7 +236,7 @@ Status Mover::find_again(std::int64_t id) {
   const bool foreign =
       node->vault->lost && (forgotten || owner != 0);  // what stands there is not this file's
   auto head = foreign ? Result<ObjectInfo>(make_error(ErrorCode::not_found, key)) : b_.vault->head(key);
-  if (head && !node->vault->lost) return {};
+  if (head && !node->vault->lost) return follow_object(*node, *head);
   if (head) {
     VaultCopy copy = copy_of(*head, *node, b_.clock->wall_ns());
     copy.mtime_ns = head->meta.mtime_ns;

@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::size_t kIdLength = 32;
 constexpr std::size_t kSample = 8;
+constexpr std::string_view kOfferedId = "vault.id_offered";  // a setting: of the marker that is being written
 
 bool is_id(std::string_view text) {
   return text.size() == kIdLength && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
@@ -80,7 +81,9 @@ Error not_our_vault(const Vault& vault, VaultState state) {
       ErrorCode::offline, "vault " + vault.describe(),
       why +
           " (mount its disk, or check the bucket and vault.url; nothing is uploaded, evicted or "
-          "deleted meanwhile. Only if the vault was really replaced: mediafs mount --new-vault)");
+          "deleted meanwhile. Only if the vault was really replaced, or this library takes the place of one "
+          "that no "
+          "mediafs serves any more: mediafs mount --new-vault)");
 }
 
 GuardedVault::GuardedVault(std::unique_ptr<Vault> driver, Catalogue& catalogue, Options options)
@@ -145,10 +148,18 @@ Result<VaultState> GuardedVault::first_meeting(const std::optional<std::string>&
     MEDIAFS_ASSIGN(const bool known, holds_known_files(sample));
     if (!known) return marker ? VaultState::other : VaultState::missing;
   }
+  MEDIAFS_ASSIGN(std::string id, catalogue_.setting(kOfferedId));
+  // Two libraries over one vault would overwrite what the other alone knows.
+  if (marker && sample.empty() && *marker != id) return VaultState::other;
   if (marker && !is_id(*marker)) return VaultState::other;
-  std::string id = marker.value_or("");
-  if (id.empty()) {
-    MEDIAFS_ASSIGN(id, write_marker());
+  if (marker) {
+    id = *marker;
+  } else {
+    MEDIAFS_ASSIGN(id, new_id());
+    MEDIAFS_TRY(catalogue_.set_setting(kOfferedId, id));
+    MEDIAFS_TRY(catalogue_.sync());
+    MEDIAFS_ASSIGN(const std::string stands, write_marker(id));
+    if (stands != id) return VaultState::other;
   }
   MEDIAFS_TRY(catalogue_.set_setting(kVaultId, id));
   log::info("the vault is this library's from now on", {{"vault", describe()}, {"id", id}});
@@ -170,7 +181,8 @@ Status GuardedVault::accept(std::optional<std::string> marker) {
                       std::string(kVaultMarker) + " in it is damaged (remove that object, then mount again)");
   }
   if (!marker) {
-    MEDIAFS_ASSIGN(marker, write_marker());
+    MEDIAFS_ASSIGN(const std::string id, new_id());
+    MEDIAFS_ASSIGN(marker, write_marker(id));
   }
   MEDIAFS_TRY(catalogue_.vault_replaced());
   MEDIAFS_TRY(catalogue_.set_setting(kVaultId, *marker));
@@ -182,8 +194,7 @@ Status GuardedVault::accept(std::optional<std::string> marker) {
 }
 
 // Somebody else may write one at the same time: whichever stands there afterwards counts.
-Result<std::string> GuardedVault::write_marker() {
-  MEDIAFS_ASSIGN(const std::string id, new_id());
+Result<std::string> GuardedVault::write_marker(const std::string& id) {
   const std::string text = id + "\n";
   const Fd fd(memfd_create("vault-id", MFD_CLOEXEC));
   const int saved = errno;

@@ -6,7 +6,8 @@
 // Owns:       the driver. Borrows Catalogue (outlives it).
 // Shapes:     the marker is 32 hexadecimal digits and a newline.
 // Errors:     as vault.h, and offline for whatever would change or ask a vault that is not known to be ours.
-// Crash:      the marker is written before the catalogue knows its id: the next probe adopts it.
+// Crash:      the id is offered in the catalogue, then the marker is written, then the catalogue knows it as its vault's:
+//             the next probe takes a marker that it had offered.
 // Invariants: (1) not_found from head() and copy() means that the object is gone from our vault: the marker was read
 //             after the store had said so; (2) put, copy and remove follow a look at the marker that is at most
 //             kMarkerAge old; (3) only probe() writes the marker or the catalogue's id.
@@ -56,7 +57,7 @@ class GuardedVault final : public Vault {
   GuardedVault& operator=(const GuardedVault&) = delete;
 
   VaultState state() const EXCLUDES(mutex_);
-  // Reads the marker. Where catalogue and vault have not met yet: adopts the id that it finds, or writes one.
+  // Reads the marker. Where catalogue and vault have not met yet, and no other library has: writes it.
   Status probe() override EXCLUDES(mutex_);
 
   std::string describe() const override { return driver_->describe(); }
@@ -80,7 +81,7 @@ class GuardedVault final : public Vault {
   Result<VaultState> identify();
   Result<VaultState> first_meeting(const std::optional<std::string>& marker);
   Status accept(std::optional<std::string> marker);
-  Result<std::string> write_marker();
+  Result<std::string> write_marker(const std::string& id);
   Result<bool> holds_known_files(const std::vector<VaultFile>& sample);
   void settle(VaultState state) EXCLUDES(mutex_);
   Status require_ours() const EXCLUDES(mutex_);

@@ -1,6 +1,7 @@
 """What the log and doctor say of what is set up wrongly. usage: test_advice.py"""
 import json
 import os
+import signal
 import subprocess
 
 from daemon import binary
@@ -106,5 +107,31 @@ def vault_tested(bench):
     check(os.listdir(vault) == [], "another vault was written")
 
 
+def stopped(bench):
+    """A daemon that is stopped answers nobody: commands say so, and end."""
+    daemon = bench.daemon({"local": {"path": bench.folder("local")}})
+    daemon.start()
+    daemon.process.signal(signal.SIGSTOP)
+    try:
+        done = daemon.run("status")
+    finally:
+        daemon.process.signal(signal.SIGCONT)
+    check(done.returncode == 1 and "kill -CONT" in done.stderr, "%d: %s" % (done.returncode, done.stderr))
+    check(daemon.run("status").returncode == 0, "it goes on")
+    daemon.stop()
+
+
+def two_states(bench):
+    """One local branch is served by one daemon, wherever that keeps its state."""
+    local = bench.folder("local")
+    daemon = bench.daemon({"local": {"path": local}})
+    daemon.start()
+    other = bench.daemon({"local": {"path": local, "state": bench.folder("state")}, "mount": {"path": bench.folder("Other")}},
+                         name="other")
+    done = other.run("mount")
+    check(done.returncode == 1 and local in done.stderr and "another mediafs" in done.stderr, done.stderr)
+    daemon.stop()
+
+
 if __name__ == "__main__":
-    run(names_alike, vault_tested, larger_than_the_disk, empty_variable, source_that_is_none, vault_without_attributes)
+    run(names_alike, vault_tested, stopped, two_states, larger_than_the_disk, empty_variable, source_that_is_none, vault_without_attributes)

@@ -200,6 +200,20 @@ class VaultOnly(Case):
         self.assertEqual(read(path), FILM)
         self.assertEqual(self.branch(), "local")
 
+    def test_an_object_that_somebody_replaced(self):
+        """Who reads it meanwhile is told, never given a mixture; who opens it again gets what it is now."""
+        path = self.evicted()
+        with open(path, "rb", buffering=0) as f:
+            self.assertEqual(f.read(10), FILM[:10])
+            write(M.vault + "/" + self.path, b"other content")
+            f.seek(3_000_000)
+            self.assertEqual(errno_of(f.read, 1000), "ESTALE")
+        self.assertEqual(read(path), b"other content")
+        self.assertEqual(os.stat(path).st_size, 13)
+        write(M.vault + "/" + self.path, b"and again another")
+        M.tell("fetch " + self.path)
+        self.assertEqual(read(path), b"and again another")
+
     def test_a_reader_sees_what_is_changed_after_a_fetch(self):
         path = self.evicted()
         fd = os.open(path, os.O_RDONLY)

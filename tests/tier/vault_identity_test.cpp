@@ -72,12 +72,31 @@ TEST_CASE("vault identity: the first contact writes a marker, a later one knows 
   CHECK(rig.guard->head("a").err().code == ErrorCode::not_found);
 }
 
-TEST_CASE("vault identity: a catalogue without an id adopts what stands there") {
+TEST_CASE("vault identity: a new catalogue takes another library's vault over on a person's word only") {
   GuardedRig rig;
   rig.put_marker(kOther + "\n");
+  std::ofstream(rig.object("a.mkv")) << "theirs";
+  CHECK(rig.probe_error() == ErrorCode::offline);
+  CHECK(rig.guard->state() == VaultState::other);
+  CHECK(rig.known().empty());
+  rig.write("a.mkv", "ours");
+  REQUIRE(rig.reconcile->file_settled("a.mkv"));
+  rig.run_jobs();
+  CHECK(TierRig::read(rig.object("a.mkv")) == "theirs");
+  rig.restart(true);
   REQUIRE(rig.guard->probe());
   CHECK(rig.known() == kOther);
   CHECK(rig.marker() == kOther + "\n");
+}
+
+TEST_CASE("vault identity: a marker that was written just before a kill is ours") {
+  GuardedRig rig;
+  REQUIRE(rig.guard->probe());
+  REQUIRE(rig.catalogue->set_setting(kVaultId, ""));
+  rig.restart();
+  REQUIRE(rig.guard->probe());
+  CHECK(rig.guard->state() == VaultState::ours);
+  CHECK(rig.known() + "\n" == rig.marker());
 }
 
 TEST_CASE("vault identity: an empty directory in the vault's place is neither filled nor believed") {
