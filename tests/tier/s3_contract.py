@@ -28,7 +28,7 @@ def contract(bench):
     s3 = bench.radosgw()
     proxy = bench.proxy(s3.endpoint)
     count = suite(s3, proxy, "--test-case=*S3Subject*", "--test-case-exclude=child*")
-    check(count >= 15, "only %d tests ran" % count)
+    check(count >= 20, "only %d tests ran" % count)
 
     suite(s3, proxy, "--no-skip", "--test-case=rclone: write*")
     listed = s3.objects(BUCKET, PREFIX)

@@ -1,50 +1,7 @@
 // The S3 driver against a real store behind a fault proxy: what is mended quietly, and what comes out otherwise.
-#include <cstdlib>
-
-#include "common/http.h"
-#include "tests/tier/vault_contract.h"
+#include "tests/tier/s3_proxied.h"
 
 namespace mediafs::tier::test {
-
-namespace {
-
-std::string environment(const char* name) {
-  const char* value = ::getenv(name);
-  return value == nullptr ? std::string() : std::string(value);
-}
-
-struct ProxiedS3 {
-  static std::string unavailable() {
-    return environment("MEDIAFS_TEST_S3_PROXY").empty() ? "no fault proxy (MEDIAFS_TEST_S3_PROXY is not set)"
-                                                        : "";
-  }
-  ProxiedS3() { post("/reset"); }
-  ~ProxiedS3() { posted("/reset"); }
-  ProxiedS3(const ProxiedS3&) = delete;
-  ProxiedS3& operator=(const ProxiedS3&) = delete;
-
-  std::unique_ptr<Vault> open() const {
-    auto options = direct.options();
-    const std::string proxy = environment("MEDIAFS_TEST_S3_PROXY");
-    options.host = proxy.substr(proxy.find("//") + 2);
-    while (options.host.ends_with('/')) options.host.pop_back();
-    options.stall_timeout = std::chrono::milliseconds(1500);
-    return s3::open_s3_vault(options);
-  }
-  void set(const std::string& settings) const { post("/set?" + settings); }
-  void post(const std::string& what) const { REQUIRE(posted(what)); }
-  static bool posted(const std::string& what) {
-    http::Client client;
-    http::Request request;
-    request.method = "POST";
-    request.url = environment("MEDIAFS_TEST_S3_PROXY_CONTROL") + what;
-    const auto answer = client.perform(std::move(request));
-    return answer && answer->status == 200;
-  }
-  S3Subject direct;
-};
-
-}  // namespace
 
 TEST_CASE("s3 faults, S3Subject: a read that is cut goes on where it stopped") {
   MEDIAFS_SUBJECT(ProxiedS3, proxied);

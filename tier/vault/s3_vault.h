@@ -2,18 +2,25 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "tier/vault/s3_client.h"
+#include "tier/vault/s3_notes.h"
 #include "tier/vault/s3_read.h"
+#include "tier/vault/s3_xml.h"
 
 namespace mediafs::tier::s3 {
 
 class S3Vault final : public Vault {
  public:
-  explicit S3Vault(Options options) : client_(std::move(options)), reads_(client_) {}
+  explicit S3Vault(Options options)
+      : client_(std::move(options)),
+        notes_(client_.options().notes_folder,
+               client_.options().host + client_.options().base_path + "/" + client_.options().bucket),
+        reads_(client_) {}
   ~S3Vault() override { client_.stop(); }
   S3Vault(const S3Vault&) = delete;
   S3Vault& operator=(const S3Vault&) = delete;
@@ -34,14 +41,25 @@ class S3Vault final : public Vault {
   Status collect_garbage() override;
 
  private:
-  // The parts of one multipart upload: `next` makes the calls in order on the caller's thread, a few run at once.
+  // One of an upload: the call that sends it, or the ETag of one that the store has already.
+  struct Part {
+    Call call;
+    std::string etag;
+  };
+  // The parts of one multipart upload: `next` makes them in order on the caller's thread, a few calls run at once.
   struct Parts {
     std::string what;
     std::size_t count = 0;
-    std::function<Result<Call>(std::size_t)> next;  // from 0
+    std::function<Result<Part>(std::size_t)> next;  // from 0
     std::function<Result<std::string>(std::size_t, const http::Response&)> etag;
   };
   class PartRun;
+  class FileParts;
+  struct Upload {
+    std::string id;
+    bool noted = false;  // a later put may go on with it
+    std::map<std::uint64_t, ListedPart> parts;
+  };
 
   Status check_key(const std::string& key) const;
   Result<PutResult> put_single(const std::string& key, const PutSource& source, ObjectMeta meta,
@@ -51,7 +69,12 @@ class S3Vault final : public Vault {
   Result<std::string> create_upload(const std::string& key, const ObjectMeta& meta, const std::string& what,
                                     const std::stop_token& stop);
   Result<std::vector<std::string>> run_parts(const Parts& parts, const std::stop_token& stop);
-  // Completes it and proves by HEAD that the object is ours; aborts it on failure. `expected_etag` may be "".
+  Result<Upload> begin_upload(const std::string& key, const ObjectMeta& meta, const std::string& of,
+                              const std::string& what, const std::stop_token& stop);
+  Result<std::map<std::uint64_t, ListedPart>> list_parts(const std::string& key, const std::string& id,
+                                                         const std::string& what,
+                                                         const std::stop_token& stop);
+  // Completes it and proves by HEAD that the object is ours.
   Result<ObjectInfo> complete_upload(const std::string& key, const std::string& upload,
                                      const std::vector<std::string>& etags, const ObjectInfo& expected,
                                      const std::string& what, const std::stop_token& stop);
@@ -61,12 +84,16 @@ class S3Vault final : public Vault {
   Result<ObjectInfo> prove(const std::string& key, const ObjectInfo& expected, const std::string& what);
 
   S3Client client_;
+  const UploadNotes notes_;
   Reads reads_;
 };
 
 // One pass over a piece of a file. `whole` gets the bytes too, if given. A short file is `changed`.
 Result<Checksums> hash_piece(int fd, std::uint64_t offset, std::uint64_t size_bytes, Hasher::Want want,
                              Hasher* whole, const std::string& what, const std::stop_token& stop);
+std::uint64_t divided_up(std::uint64_t size, std::uint64_t by);
+// The smallest size, a multiple of 1 MiB unless it is `least` itself, with which `size` fits in 10,000 parts.
+std::uint64_t part_size(std::uint64_t size, std::uint64_t least);
 std::string content_type(const std::string& key);
 bool is_md5(std::string_view etag);
 

@@ -7,7 +7,8 @@
 // Errors:     not_found, exists, offline, timeout, throttled (with retry_after_ms), credentials, permission, changed
 //             (if_match failed), corrupt (the store's checksum is not ours), no_space, cancelled, invalid, io.
 // Crash:      put, copy and remove are atomic: an object is whole under its key or not there at all. What a kill
-//             leaves behind (temporary files, unfinished multipart uploads) collect_garbage() removes.
+//             leaves behind (temporary files, unfinished uploads) collect_garbage() removes, but for uploads that the
+//             next put of the same bytes goes on with.
 // Invariants: (1) put answers success only after the store confirmed size and checksum of the very bytes it holds.
 #pragma once
 
@@ -92,7 +93,7 @@ class Vault {
   // All objects below `prefix` ("" = all) in pages; `page` returns false to stop.
   virtual Status list(const std::string& prefix, const std::function<bool(std::vector<ObjectInfo>&&)>& page,
                       std::stop_token stop) = 0;
-  // Unfinished uploads of a process that is gone. REQUIRES: no put runs.
+  // Unfinished uploads of a process that is gone, and that no put can go on with. REQUIRES: no put runs.
   virtual Status collect_garbage() = 0;
 
   // Blocking form of start_read.
