@@ -14,6 +14,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -30,9 +31,15 @@ struct Options {
   std::string region = "us-east-1";
   bool path_style = true;
   Credentials credentials = {};
+  std::function<Result<Credentials>()> read_credentials = {};  // again, once the server refuses those
   std::uint64_t upload_limit = 0;
   std::chrono::milliseconds connect_timeout{10'000};
   std::chrono::milliseconds stall_timeout{30'000};
+  // Of one request, beside the time that its bytes may take.
+  std::chrono::milliseconds deadline{60'000};
+  // A copy or a completion may take the server long before it says a word.
+  std::chrono::milliseconds slow_answer{300'000};
+  std::string ca_file = {};  // "": the system's
   // Where uploads under way are noted, so that a restart goes on with them. "": a failed or killed one begins anew.
   std::string notes_folder = {};
   // Sizes that tests lower.

@@ -11,9 +11,6 @@ namespace mediafs::tier::s3 {
 
 namespace {
 
-// A copy or a completion may take the server long before it says a word.
-constexpr std::chrono::milliseconds kSlowAnswer{300'000};
-
 constexpr std::uint64_t kMaxParts = 10'000;
 constexpr std::uint64_t kPartStep = 1 << 20;
 
@@ -155,9 +152,10 @@ void S3Vault::abort_upload(const std::string& key, const std::string& upload) {
   }
 }
 
-Result<ObjectInfo> S3Vault::complete_upload(const std::string& key, const std::string& upload,
-                                            const std::vector<std::string>& etags, const ObjectInfo& expected,
+Result<ObjectInfo> S3Vault::complete_upload(const std::string& upload, const std::vector<std::string>& etags,
+                                            const ObjectInfo& expected, bool only_new,
                                             const std::string& what, const std::stop_token& stop) {
+  const std::string& key = expected.key;
   Call call;
   call.method = "POST";
   call.key = key;
@@ -165,9 +163,9 @@ Result<ObjectInfo> S3Vault::complete_upload(const std::string& key, const std::s
   call.headers = {{"content-type", "application/xml"}};
   call.body_text = complete_body(etags);
   call.stop = stop;
-  call.stall = kSlowAnswer;
+  call.stall = client_.options().slow_answer;
   call.what = what;
-  auto response = client_.call(call);
+  auto response = only_new ? send_if_new(call, key) : client_.call(call);
   if (response) {
     auto etag = parse_result_etag(response->body);
     if (!etag) return std::move(etag).error();
@@ -176,7 +174,7 @@ Result<ObjectInfo> S3Vault::complete_upload(const std::string& key, const std::s
   // The reply of a done completion may be lost: what is there decides. Refusals that say the upload stands are final.
   const ErrorCode code = response.error().code;
   const bool unclear = code == ErrorCode::not_found || code == ErrorCode::io || code == ErrorCode::offline ||
-                       code == ErrorCode::timeout;
+                       code == ErrorCode::timeout || code == ErrorCode::exists;
   if (unclear && !stop.stop_requested()) {
     if (auto found = prove(key, expected, what)) return found;
   }
@@ -200,10 +198,12 @@ Result<ObjectInfo> S3Vault::copy(const std::string& from, const std::string& to,
   call.headers.emplace_back("x-amz-copy-source-if-match", "\"" + source.etag + "\"");
   call.headers.emplace_back("x-amz-metadata-directive", "REPLACE");
   call.stop = stop;
-  call.stall = kSlowAnswer;
+  call.stall = client_.options().slow_answer;
   call.what = "copy vault object " + printable(from);
   MEDIAFS_ASSIGN(const http::Response response, client_.call(call));
   MEDIAFS_ASSIGN(const std::string etag, parse_result_etag(response.body));
+  if (is_md5(etag) && is_md5(source.etag) && etag != source.etag)
+    return make_error(ErrorCode::changed, call.what, "it is not the version that was known");
   const ObjectInfo expected{.key = to, .size_bytes = source.size_bytes, .etag = etag, .meta = complete};
   return prove(to, expected, call.what);
 }
@@ -228,14 +228,14 @@ Result<ObjectInfo> S3Vault::copy_multipart(const ObjectInfo& from, const std::st
         {"x-amz-copy-source", client_.copy_source(from.key)},
         {"x-amz-copy-source-if-match", "\"" + from.etag + "\""},
         {"x-amz-copy-source-range", "bytes=" + std::to_string(offset) + "-" + std::to_string(last)}};
-    call.stall = kSlowAnswer;
+    call.stall = client_.options().slow_answer;
     call.what = what;
     return Part{.call = std::move(call), .etag = {}};
   };
   parts.etag = [](std::size_t, const http::Response& response) { return parse_result_etag(response.body); };
   auto etags = run_parts(parts, stop);
   const ObjectInfo expected{.key = to, .size_bytes = from.size_bytes, .etag = {}, .meta = meta};
-  auto done = etags ? complete_upload(to, upload, *etags, expected, what, stop)
+  auto done = etags ? complete_upload(upload, *etags, expected, false, what, stop)
                     : Result<ObjectInfo>(std::move(etags).error());
   if (!done) abort_upload(to, upload);
   return done;

@@ -150,7 +150,7 @@ Result<PutResult> S3Vault::put_multipart(const std::string& key, const PutSource
   const ObjectInfo expected{
       .key = key, .size_bytes = source.size_bytes, .etag = {}, .meta = meta, .meta_known = true};
   auto etags = parts.send(*meta.checksum);
-  auto info = etags ? complete_upload(key, upload.id, *etags, expected, what, stop)
+  auto info = etags ? complete_upload(upload.id, *etags, expected, source.only_new, what, stop)
                     : Result<ObjectInfo>(std::move(etags).error());
   if (!info && upload.noted && worth_keeping(info.error().code)) return std::move(info).error();
   if (!info) abort_upload(key, upload.id);

@@ -1,6 +1,7 @@
 // The S3 driver's class, shared by its source files. Private to tier/vault.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <optional>
@@ -62,6 +63,10 @@ class S3Vault final : public Vault {
   };
 
   Status check_key(const std::string& key) const;
+  static Error stands_there(const std::string& key);
+  std::optional<http::Response> landed(const ObjectInfo& sent, const std::string& md5_hex);
+  // With If-None-Match: *, or without it where the server has said that it can't.
+  Result<http::Response> send_if_new(Call& call, const std::string& key);
   Result<PutResult> put_single(const std::string& key, const PutSource& source, ObjectMeta meta,
                                const std::stop_token& stop);
   Result<PutResult> put_multipart(const std::string& key, const PutSource& source, ObjectMeta meta,
@@ -75,9 +80,9 @@ class S3Vault final : public Vault {
                                                          const std::string& what,
                                                          const std::stop_token& stop);
   // Completes it and proves by HEAD that the object is ours.
-  Result<ObjectInfo> complete_upload(const std::string& key, const std::string& upload,
-                                     const std::vector<std::string>& etags, const ObjectInfo& expected,
-                                     const std::string& what, const std::stop_token& stop);
+  Result<ObjectInfo> complete_upload(const std::string& upload, const std::vector<std::string>& etags,
+                                     const ObjectInfo& expected, bool only_new, const std::string& what,
+                                     const std::stop_token& stop);
   void abort_upload(const std::string& key, const std::string& upload);
   Result<ObjectInfo> copy_multipart(const ObjectInfo& from, const std::string& to, const ObjectMeta& meta,
                                     const std::stop_token& stop);
@@ -85,6 +90,9 @@ class S3Vault final : public Vault {
 
   S3Client client_;
   const UploadNotes notes_;
+  // What the server makes of If-None-Match: *. Until it has shown that it honours it, it may well ignore it.
+  enum class Condition : std::uint8_t { unknown, honoured, refused };
+  std::atomic<Condition> if_new_{Condition::unknown};
   Reads reads_;
 };
 
