@@ -57,6 +57,21 @@ def flipped(head, body):
     return head, body
 
 
+def plain(head, body):
+    """The same answer without chunks."""
+    if not re.search(rb"(?i)\ntransfer-encoding:.*chunked", head):
+        return head, body
+    whole, at = b"", 0
+    while True:
+        end = body.index(b"\r\n", at)
+        size = int(body[at:end].split(b";")[0], 16)
+        if not size:
+            break
+        whole += body[end + 2:end + 2 + size]
+        at = end + 4 + size
+    return re.sub(rb"(?i)\ntransfer-encoding:[^\r]*", b"\nContent-Length: %d" % len(whole), head), whole
+
+
 def with_length(head, length):
     return re.sub(rb"(?i)\ncontent-length:[^\r]*", b"\nContent-Length: %d" % length, head)
 
@@ -68,6 +83,7 @@ def length_of(head):
 
 async def alter(rule, head, body, bodiless, write, cut):
     """Sends what the rule makes of the answer; returns whether the connection goes on. cut(hard) raises."""
+    head, body = plain(head, body)
     whole = head + (b"" if bodiless else body)
     if rule.fault in ("stall", "reset_down", "truncate"):
         await write(whole[:middle(head, b"" if bodiless else body)])

@@ -293,6 +293,7 @@ Result<ObjectInfo> S3Vault::head(const std::string& key) {
   if (length.empty() || length.find_first_not_of("0123456789") != std::string::npos || length.size() > 18) {
     return make_error(ErrorCode::io, call.what, "the server's reply has no size");
   }
+  if (info.etag.empty()) return make_error(ErrorCode::io, call.what, "the server's reply has no ETag");
   info.size_bytes = std::stoull(length);
   return info;
 }

@@ -168,8 +168,8 @@ Result<ObjectInfo> S3Vault::complete_upload(const std::string& upload, const std
   auto response = only_new ? send_if_new(call, key) : client_.call(call);
   if (response) {
     auto etag = parse_result_etag(response->body);
-    if (!etag) return std::move(etag).error();
-    return prove(key, expected, what);
+    if (etag) return prove(key, expected, what);
+    response = std::move(etag).error();
   }
   // The reply of a done completion may be lost: what is there decides. Refusals that say the upload stands are final.
   const ErrorCode code = response.error().code;
