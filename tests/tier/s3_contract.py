@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""s3_contract.py TEST_VAULT: the vault's contract suite against a real radosgw, and what rclone makes of its objects."""
+"""s3_contract.py TEST_VAULT [kills]: the vault's contract suite against a real radosgw, and what rclone makes of its objects.
+
+kills: instead, an upload of 2 GiB that is killed ten times."""
 import os
 import re
 import socket
@@ -75,4 +77,12 @@ def contract(bench):
     suite(s3, proxy, "--no-skip", "--test-case=rclone: read*")
 
 
-run(contract)
+def kills(bench):
+    s3 = bench.radosgw()
+    suite(s3, bench.proxy(s3.endpoint), "--test-case=s3 resume*again and again*", MEDIAFS_TEST_UPLOAD_MIB="2048",
+          MEDIAFS_TEST_KILLS="10")
+
+
+if not sys.argv[1:]:
+    sys.argv.append("contract")
+run(contract, kills)

@@ -1,6 +1,7 @@
 // An upload in parts that is killed or fails goes on where it was: no part is sent twice that the store had.
 #include <fcntl.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -261,6 +262,26 @@ TEST_CASE("s3 resume, S3Subject: garbage is what nobody noted, or what nobody we
   CHECK(proxied.direct.garbage() == 0);
   value_of(vault->put(kKey, film.source(), film.meta, {}));  // the note, where there is one, is not believed
   check_object(proxied.direct, film);
+}
+
+// Run by s3_large.py, in a process of its own.
+TEST_CASE("child: a large file" * doctest::skip()) {
+  s3::Options options = s3::Options();
+  options.tls = false;
+  options.host = environment("MEDIAFS_TEST_S3_ENDPOINT").substr(std::string("http://").size());
+  options.bucket = "films";
+  options.credentials.access_key = "a";
+  options.credentials.secret_key = "bbbb";
+  const Fd fd = value_of(open_at(AT_FDCWD, environment("MEDIAFS_TEST_FILM"), O_RDONLY | O_CLOEXEC));
+  const auto size = static_cast<std::uint64_t>(value_of(stat_fd(fd.get())).st_size);
+  ObjectMeta meta = some_meta();
+  meta.checksum = value_of(hash_fd(fd.get(), {})).xxh128;
+  const auto put =
+      value_of(s3::open_s3_vault(options)->put("f", {.fd = fd.get(), .size_bytes = size}, meta, {}));
+  CHECK(put.info.size_bytes == size);
+  struct rusage used {};
+  REQUIRE(::getrusage(RUSAGE_SELF, &used) == 0);
+  MESSAGE("peak_kib=" << used.ru_maxrss);
 }
 
 TEST_CASE("s3: parts are sized for 10,000 of them") {
