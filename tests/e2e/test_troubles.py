@@ -141,6 +141,47 @@ def vault_troubles(case, s3):
     case.fails(case.fresh({"vault": {"url": "gopher://x"}}), "vault.url", status=2)
 
 
+def descendants(pid):
+    """The process and all below it, as {pid: command line}."""
+    with open("/proc/%d/cmdline" % pid, "rb") as file:
+        found = {pid: file.read()}
+    for task in os.listdir("/proc/%d/task" % pid):
+        try:
+            with open("/proc/%d/task/%s/children" % (pid, task)) as file:
+                for child in file.read().split():
+                    found.update(descendants(int(child)))
+        except (FileNotFoundError, ProcessLookupError):  # a thread or a child that ended meanwhile
+            pass
+    return found
+
+
+def no_secrets(case, s3):
+    """Of keys that are right, and of keys and a token that the server refuses, nothing is in the most verbose log, in what the
+    state directory holds, in command lines or in what commands say."""
+    refused = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "refused-secret-value", "AWS_SESSION_TOKEN": "refused-token-value"}
+    s3.make_bucket("secrets")
+    for env, secrets in ((refused, ["refused-secret-value", "refused-token-value"]), ({}, [s3.secret_key])):
+        vault = s3.vault("secrets", **({"credentials": ""} if env else {}))
+        daemon = case.fresh({"vault": vault, "log": {"level": "debug"}, "incoming": {"settle": "100ms"}}, env=env)
+        daemon.start()
+        write(daemon, "film", "bytes")
+        case.bench.wait_until(lambda: daemon.ask("status")["vault"]["error"] if env else "film" in s3.objects("secrets"), 60,
+                              "the server's answer")
+        said = [str(daemon.ask("status")), daemon.run("config", "show").stdout, daemon.run("doctor").stdout]
+        said += [line.decode(errors="replace") for line in descendants(daemon.process.popen.pid).values()]
+        daemon.stop()
+        files = [daemon.process.log]
+        for folder, _, names in os.walk(os.path.join(daemon.local, ".mediafs")):
+            files += [os.path.join(folder, name) for name in names]
+        for name in files:
+            with open(name, "rb") as file:
+                said.append(file.read().decode(errors="replace"))
+        check(any(" debug " in text for text in said), "no verbose log was seen")
+        for secret in secrets:
+            for text in said:
+                check(secret not in text, "a secret is told: " + text[max(0, text.find(secret) - 200):][:400])
+
+
 NO_EVICTION = {"evict_below_free": "20M", "evict_until_free": "24M"}  # of its own, however full this disk is
 
 
@@ -329,6 +370,7 @@ def test(bench):
     s3.make_bucket("library")
     print("vault_troubles", flush=True)
     vault_troubles(case, s3)
+    no_secrets(case, s3)
     print("wrong_bucket", flush=True)
     wrong_bucket(case, s3)
 

@@ -4,6 +4,7 @@
 #include <deque>
 
 #include "tests/tier/vault_contract.h"
+#include "tier/vault/rate.h"
 
 namespace mediafs::tier::test {
 
@@ -104,7 +105,7 @@ TEST_CASE("breaker: a server that asks to slow down is left alone for as long as
   CHECK(rig.calls == 3);
 }
 
-TEST_CASE("breaker: one call at a time tries; each that is refused doubles the pause, up to a minute") {
+TEST_CASE("breaker: one call at a time tries; each that is refused doubles the pause, up to half a minute") {
   Rig rig;
   rig.says(ErrorCode::credentials);
   CHECK(code_of(rig.vault.probe()) == ErrorCode::credentials);
@@ -119,12 +120,14 @@ TEST_CASE("breaker: one call at a time tries; each that is refused doubles the p
     CHECK(rig.calls == before + 1);
     rig.check_open(ErrorCode::credentials);  // while that one is under way
     rig.driver->finish_read();
-    pause = std::min(pause * 2, std::chrono::seconds(60));
+    pause = std::min(pause * 2, std::chrono::seconds(30));
   }
   // A minute is the most that is believed.
   rig.says(ErrorCode::throttled, 3'600'000);
-  rig.clock.advance(std::chrono::seconds(60));
+  rig.clock.advance(std::chrono::seconds(30));
   CHECK(code_of(rig.vault.probe()) == ErrorCode::throttled);
+  rig.clock.advance(std::chrono::milliseconds(59'999));
+  rig.check_open(ErrorCode::throttled);
   rig.clock.advance(std::chrono::seconds(60));
   rig.answer.reset();
   check_ok(rig.vault.probe());
@@ -178,6 +181,16 @@ TEST_CASE("breaker: a call that began before it opened does not close it") {
   rig.answer.reset();
   rig.driver->finish_read();
   rig.check_open(ErrorCode::throttled);
+}
+
+TEST_CASE("retries: a few beside a share of what went well") {
+  RetryBudget budget;
+  int taken = 0;
+  while (taken < 1000 && budget.take()) ++taken;
+  CHECK(taken >= 50);
+  CHECK(taken < 100);  // it fills up by one a second meanwhile
+  for (int i = 0; i < 200; ++i) budget.went_well();
+  for (int i = 0; i < 19; ++i) CHECK(budget.take());
 }
 
 }  // namespace mediafs::tier::test

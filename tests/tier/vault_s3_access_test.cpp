@@ -109,6 +109,23 @@ TEST_CASE("s3: the bucket in the path or in the host's name, and what is signed"
   }
 }
 
+TEST_CASE("s3: what the configuration says") {
+  Config config;
+  config.vault.url = "s3://films/my/library/";
+  config.vault.region = "eu-west-3";
+  config.local.state = "/srv/ssd/.mediafs";
+  const Credentials keys{
+      .access_key = "A", .secret_key = "S", .session_token = {}, .user = {}, .password = {}};
+  auto options = value_of(s3::options_from(config, keys));
+  CHECK(options.host == "s3.eu-west-3.amazonaws.com");
+  CHECK_FALSE(options.path_style);
+  CHECK(options.prefix == "my/library");
+  CHECK(options.notes_folder == "/srv/ssd/.mediafs/uploads");
+  config.vault.url = "s3://with.dots";
+  CHECK(value_of(s3::options_from(config, keys)).path_style);
+  CHECK(code_of(s3::options_from(config, {})) == ErrorCode::credentials);
+}
+
 TEST_CASE("s3: credentials that expired are read again, once, and the call goes on") {
   std::atomic<int> refused{0};
   const HttpServer server([&](const ServerRequest& request, const Peer& peer) {
@@ -154,6 +171,27 @@ TEST_CASE("s3: credentials that expired are read again, once, and the call goes 
     CHECK(read == 1);
     CHECK(refused <= 2);  // a HEAD and what asks why
   }
+}
+
+TEST_CASE("s3: a server that repeats our secrets is not quoted, nor those that were before") {
+  const HttpServer server([&](const ServerRequest& request, const Peer& peer) {
+    const bool renewed = of(request, "x-amz-security-token") == "the-second-token";
+    return peer.reply("403 Forbidden",
+                      std::string("<Error><Code>") + (renewed ? "AccessDenied" : "ExpiredToken") +
+                          "</Code><Message>the-first-secret, the-first-token, the-second-secret, "
+                          "the-second-token</Message></Error>");
+  });
+  auto options = options_for(server);
+  options.credentials.session_token = "the-first-token";
+  options.read_credentials = [&]() -> Result<Credentials> {
+    Credentials found = options.credentials;
+    found.secret_key = "the-second-secret";
+    found.session_token = "the-second-token";
+    return found;
+  };
+  const auto probe = s3::open_s3_vault(options)->probe();
+  REQUIRE_FALSE(probe);
+  CHECK(probe.error().message().find("AccessDenied: ***, ***, ***, ***") != std::string::npos);
 }
 
 TEST_CASE("s3: a server that names the bucket's region is believed") {

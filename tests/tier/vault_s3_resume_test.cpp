@@ -31,7 +31,7 @@ std::size_t number_from(const char* name, std::size_t otherwise) {
 struct Film {
   TempFolder folder;
   std::string path = folder.path() + "/film";
-  std::size_t bytes = number_from("MEDIAFS_TEST_UPLOAD_MIB", 48) << 20U;
+  std::size_t bytes = number_from("MEDIAFS_TEST_UPLOAD_MIB", 36) << 20U;
   Fd fd;
   ObjectMeta meta = some_meta();
 
@@ -51,6 +51,7 @@ struct Film {
 
 s3::Options noting(s3::Options options, const std::string& notes) {
   options.notes_folder = notes;
+  options.parallel_parts = 2;
   options.stall_timeout = std::chrono::seconds(30);
   return options;
 }

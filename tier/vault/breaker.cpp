@@ -13,7 +13,8 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kFirstPause{1'000};
 constexpr milliseconds kRefusedPause{5'000};
-constexpr milliseconds kLongestPause{60'000};
+constexpr milliseconds kLongestPause{30'000};  // a server that heals is used again within this time
+constexpr std::int64_t kMostBelievedMs = 60'000;
 constexpr milliseconds kTrial{10'000};  // a large upload may be one: then the next is let through
 constexpr int kDenials = 3;
 
@@ -72,8 +73,8 @@ void BreakerVault::heard(Turn turn, const Error* error) {
 
 void BreakerVault::open(const Error& error) {
   const milliseconds least = error.code == ErrorCode::throttled ? kFirstPause : kRefusedPause;
-  pause_ = why_ ? std::min(pause_ * 2, kLongestPause) : least;
-  pause_ = std::clamp(milliseconds(error.retry_after_ms), pause_, kLongestPause);
+  pause_ = why_ ? std::min(std::max(pause_ * 2, least), kLongestPause) : least;
+  pause_ = std::max(pause_, milliseconds(std::min(error.retry_after_ms, kMostBelievedMs)));
   until_ = clock_.steady() + pause_;
   if (!why_) {
     log::warning("the vault is left alone for a while", error, {{"delay_ms", std::int64_t{pause_.count()}}});

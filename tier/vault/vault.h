@@ -54,7 +54,7 @@ struct PutSource {
   std::uint64_t size_bytes = 0;
   // Called with bytes newly sent; may be unset.
   std::function<void(std::uint64_t)> progress = {};
-  // `exists` if something stands under the key. A store that can't be asked to refuse overwrites it.
+  // `exists` if something stands under the key. A store that can't be asked to refuse is looked at first.
   bool only_new = false;
 };
 
