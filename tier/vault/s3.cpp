@@ -223,6 +223,7 @@ Result<PutResult> S3Vault::put_single(const std::string& key, const PutSource& s
                 .md5_hex = sums.md5_hex,
                 .sha256_hex = sums.sha256_hex,
                 .progress = source.progress};
+  if (source.size_bytes == 0) *body.all_sent = true;  // nobody asks for a byte of it
   Call call;
   call.method = "PUT";
   call.key = key;
