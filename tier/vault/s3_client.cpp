@@ -146,7 +146,7 @@ std::chrono::milliseconds S3Client::deadline_of(const Call& call) const {
   if (call.file != nullptr && limit_.bytes_per_second() > 0)
     slowest = std::min(slowest, std::max<std::uint64_t>(limit_.bytes_per_second() / 4, 1));
   const std::uint64_t bytes = call.reply_bytes + (call.file != nullptr ? call.file->size_bytes : 0);
-  return options_.deadline + 2 * call.stall + std::chrono::milliseconds(bytes * 1000 / slowest);
+  return options_.deadline + 4 * call.stall + std::chrono::milliseconds(bytes * 1000 / slowest);
 }
 
 std::optional<std::chrono::milliseconds> S3Client::pause(int attempt, const Error& last) {
