@@ -116,7 +116,7 @@ Status check_directories(const Config& config);
 // "section.key" -> TOML value as text, every effective value, secrets masked. In the file's order.
 std::vector<std::pair<std::string, std::string>> show_config(const Config& config);
 // From vault.credentials, else MEDIAFS_VAULT_ACCESS_KEY / _SECRET_KEY / _SESSION_TOKEN / _USER / _PASSWORD, else
-// AWS_ACCESS_KEY_ID / AWS_SECRET_ACCESS_KEY / AWS_SESSION_TOKEN. Nothing found is not an error: fields stay empty.
+// AWS's variables, else for s3:// the profile in AWS's files. Nothing found is not an error: fields stay empty.
 Result<Credentials> load_credentials(const Config& config, const Environment& env);
 Result<std::uint64_t> parse_size(std::string_view text);                  // "8G", "20GiB", "0", "512M"
 Result<std::chrono::milliseconds> parse_duration(std::string_view text);  // "2s", "500ms", "5m", "1h"

@@ -29,27 +29,26 @@ std::string* field(Credentials& credentials, std::string_view key) {
   return nullptr;
 }
 
-Result<std::string> read_private_file(const std::string& path) {
+// `name` says in messages what the file is.
+Result<std::string> read_private_file(const std::string& name, const std::string& path) {
+  const std::string what = name + ": " + printable(path);
   auto fd = open_at(AT_FDCWD, path, O_RDONLY | O_NONBLOCK);
-  if (!fd) {
-    return make_error(ErrorCode::config, "vault.credentials: " + printable(path), fd.error().cause);
-  }
+  if (!fd) return make_error(ErrorCode::config, what, fd.error().cause);
   MEDIAFS_ASSIGN(const struct stat st, stat_fd(fd->get()));
   if (!S_ISREG(st.st_mode)) {
-    return make_error(ErrorCode::config, "vault.credentials: " + printable(path), "is not a regular file");
+    return make_error(ErrorCode::config, what, "is not a regular file");
   }
   if ((st.st_mode & 077) != 0) {
     char mode[8];
     std::snprintf(mode, sizeof mode, "%04o", st.st_mode & 07777U);
-    return make_error(ErrorCode::config, "vault.credentials: " + printable(path),
+    return make_error(ErrorCode::config, what,
                       std::string("others can read or change it, its mode is ") + mode + " (run: chmod 600 " +
                           printable(path) + ")");
   }
   std::string text(kFileLimit, '\0');
   MEDIAFS_ASSIGN(const std::size_t got, read_some(fd->get(), std::as_writable_bytes(std::span(text)), 0));
   if (got == kFileLimit) {
-    return make_error(ErrorCode::config, "vault.credentials: " + printable(path),
-                      "is too large to hold credentials");
+    return make_error(ErrorCode::config, what, "is too large to hold credentials");
   }
   text.resize(got);
   return text;
@@ -78,7 +77,7 @@ std::optional<std::string> read_line(std::string_view line, Credentials& into) {
 }
 
 Result<Credentials> read_credentials_file(const std::string& path) {
-  MEDIAFS_ASSIGN(const std::string text, read_private_file(path));
+  MEDIAFS_ASSIGN(const std::string text, read_private_file("vault.credentials", path));
   Credentials found;
   int number = 0;
   for (std::string_view rest = text; !rest.empty();) {
@@ -106,6 +105,55 @@ std::string lookup(const Environment& env, const std::string& name) {
   return found == env.end() ? std::string() : found->second;
 }
 
+// The section's keys from one of AWS's files; none: the file or the section is not there, or holds no keys.
+Result<std::optional<Credentials>> read_aws_section(const std::string& path, std::string_view section) {
+  std::optional<Credentials> found;
+  if (!stat_at(AT_FDCWD, path)) return found;
+  MEDIAFS_ASSIGN(const std::string text, read_private_file("AWS credentials", path));
+  bool inside = false;
+  for (std::string_view rest = text; !rest.empty();) {
+    const std::string_view raw = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(raw.size() + 1, rest.size()));
+    const std::string_view line = trim(raw);
+    if (line.empty() || line.front() == '#' || line.front() == ';') continue;
+    if (line.front() == '[') {
+      inside = trim(line.substr(1, line.find(']') - 1)) == section;
+      continue;
+    }
+    const auto equals = line.find('=');
+    // What is indented belongs to a nested setting.
+    if (!inside || equals == std::string_view::npos || raw.front() == ' ' || raw.front() == '\t') continue;
+    const std::string_view key = trim(line.substr(0, equals));
+    const std::string value(trim(line.substr(equals + 1)));
+    if (!found) found.emplace();
+    if (key == "aws_access_key_id") found->access_key = value;
+    if (key == "aws_secret_access_key") found->secret_key = value;
+    if (key == "aws_session_token") found->session_token = value;
+  }
+  if (found) MEDIAFS_TRY(check_pair(*found, printable(path)));
+  if (found && found->access_key.empty()) found.reset();
+  return found;
+}
+
+Result<Credentials> aws_profile(const Environment& env) {
+  const std::string named = lookup(env, "AWS_PROFILE");
+  const std::string profile = named.empty() ? "default" : named;
+  const std::string home = lookup(env, "HOME");
+  std::string shared = lookup(env, "AWS_SHARED_CREDENTIALS_FILE");
+  if (shared.empty() && !home.empty()) shared = home + "/.aws/credentials";
+  std::string config = lookup(env, "AWS_CONFIG_FILE");
+  if (config.empty() && !home.empty()) config = home + "/.aws/config";
+  const std::string section = profile == "default" ? profile : "profile " + profile;
+  for (const auto& [path, name] : {std::pair(shared, profile), std::pair(config, section)}) {
+    if (path.empty()) continue;
+    MEDIAFS_ASSIGN(auto found, read_aws_section(path, name));
+    if (found) return std::move(*found);
+  }
+  if (named.empty()) return Credentials{};
+  return make_error(ErrorCode::config, "AWS_PROFILE " + printable(named),
+                    "no such profile with keys in " + printable(shared) + " or " + printable(config));
+}
+
 }  // namespace
 
 Result<Credentials> load_credentials(const Config& config, const Environment& env) {
@@ -123,7 +171,9 @@ Result<Credentials> load_credentials(const Config& config, const Environment& en
     found.session_token = lookup(env, "AWS_SESSION_TOKEN");
   }
   MEDIAFS_TRY(check_pair(found, "environment"));
-  return found;
+  const bool any = !found.access_key.empty() || !found.user.empty();
+  if (any || !config.vault.url.starts_with("s3://")) return found;
+  return aws_profile(env);
 }
 
 }  // namespace mediafs

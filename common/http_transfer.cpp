@@ -248,6 +248,7 @@ bool Transfer::begin_again(CURLcode code) {
   if (connects != 0 || header_bytes != 0 || !rewind_body()) return false;
   began_again_ = true;
   response_ = {};
+  head_whole_ = false;
   curl_message_.fill('\0');
   sampled_ = 0;
   admitted_ = last_progress_ = std::chrono::steady_clock::now();
@@ -262,6 +263,7 @@ Result<Response> Transfer::outcome(CURLcode code) {
     const bool detail = curl_message_.front() != '\0';
     return failure(code_of(code), printable(detail ? curl_message_.data() : curl_easy_strerror(code)));
   }
+  if (!head_whole_) return failure(ErrorCode::io, "the reply ended within its head");
   if (!show_head()) return std::move(*abort_);
   return std::move(response_);
 }
@@ -276,6 +278,7 @@ bool Transfer::show_head() {
 bool Transfer::take_header(std::string_view line) {
   if (line.starts_with("HTTP/")) {  // a new head: the one before was 100 Continue
     response_ = {};
+    head_whole_ = false;
     const auto space = line.find(' ');
     for (std::size_t i = space; i != std::string_view::npos && ++i <= space + 3 && i < line.size();) {
       if (line[i] < '0' || line[i] > '9') break;
@@ -285,6 +288,7 @@ bool Transfer::take_header(std::string_view line) {
   }
   if (trim(line).empty()) {
     const bool again = expects_continue_ && response_.status == 417;  // curl repeats it without "Expect"
+    head_whole_ = response_.status >= 200;
     return response_.status < 200 || again || show_head();
   }
   const auto colon = line.find(':');

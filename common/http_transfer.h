@@ -80,6 +80,7 @@ class Transfer {
   std::optional<Error> abort_;  // why one of our callbacks stopped the transfer
   bool expects_continue_ = false;
   bool head_shown_ = false;
+  bool head_whole_ = false;  // its end was seen: else the connection ended within it
   bool began_again_ = false;
   std::uint64_t sent_ = 0;  // bytes of the body handed to curl
   SteadyTime started_;      // when it was asked for: the deadline counts from here

@@ -83,6 +83,59 @@ TEST_CASE("credentials: without a file the environment, ours before AWS's") {
   CHECK(load_credentials({}, {})->access_key.empty());
 }
 
+TEST_CASE("credentials: AWS's profiles, where nothing else is given") {
+  const test::TempDir dir;
+  Config config;
+  config.vault.url = "s3://films";
+  const auto write = [](const std::string& path, const std::string& text, mode_t mode) {
+    test::put(path, text);
+    REQUIRE(::chmod(path.c_str(), mode) == 0);
+  };
+  REQUIRE(::mkdir((dir / ".aws").c_str(), 0700) == 0);
+  write(
+      dir / ".aws/credentials",
+      "[default]\naws_access_key_id = D\naws_secret_access_key=geheim/+=\n\n; more\n[ films ]\r\n"
+      "aws_access_key_id=F\naws_secret_access_key=f\naws_session_token = ft==\n[half]\naws_access_key_id=H\n",
+      0600);
+  write(dir / ".aws/config",
+        "[default]\nregion = eu-west-1\ns3 =\n  aws_access_key_id = nested\n"
+        "[profile cold]\naws_access_key_id=C\naws_secret_access_key=c\n",
+        0600);
+  Environment env{{"HOME", dir.path()}};
+  const auto keys = [&] {
+    const auto found = load_credentials(config, env);
+    REQUIRE_MESSAGE(found, (found ? std::string() : found.err().message()));
+    return found->access_key + " " + found->secret_key + " " + found->session_token;
+  };
+  CHECK(keys() == "D geheim/+= ");
+  env["AWS_PROFILE"] = "films";
+  CHECK(keys() == "F f ft==");
+  env["AWS_PROFILE"] = "cold";
+  CHECK(keys() == "C c ");
+  env["AWS_ACCESS_KEY_ID"] = "E";
+  env["AWS_SECRET_ACCESS_KEY"] = "e";
+  CHECK(keys() == "E e ");
+  env.erase("AWS_ACCESS_KEY_ID");
+  env.erase("AWS_SECRET_ACCESS_KEY");
+  for (const std::string profile : {"nobody", "half"}) {
+    env["AWS_PROFILE"] = profile;
+    const auto refused = load_credentials(config, env);
+    REQUIRE(!refused);
+    CHECK(refused.err().code == ErrorCode::config);
+    CHECK(refused.err().message().find(profile == "half" ? "no secret_key" : "AWS_PROFILE nobody") !=
+          std::string::npos);
+  }
+  env = {{"AWS_SHARED_CREDENTIALS_FILE", dir / "mine"}};
+  CHECK(keys() == "  ");  // no such file
+  write(dir / "mine", "[default]\naws_access_key_id=M\naws_secret_access_key=geheim\n", 0644);
+  const auto open_to_all = load_credentials(config, env);
+  REQUIRE(!open_to_all);
+  CHECK(open_to_all.err().message().find("chmod 600") != std::string::npos);
+  CHECK(open_to_all.err().message().find("geheim") == std::string::npos);
+  config.vault.url = "file:///vault";
+  CHECK(keys() == "  ");  // a directory needs none: the file is not even looked at
+}
+
 TEST_CASE("credentials: a missing file is told") {
   Config config;
   config.vault.credentials = "/no/such/credentials";

@@ -116,6 +116,26 @@ TEST_CASE("http: a body cut short is io") {
   CHECK(cut.err().code == ErrorCode::io);
 }
 
+TEST_CASE("http: a reply that ends within its head is io") {
+  for (const std::string_view head :
+       {"HTTP/1.1 200 OK\r\nETag: \"a\"\r\nContent-Le", "HTTP/1.1 204 No Content\r\nDate: now\r\n"}) {
+    HttpServer server([&](const ServerRequest&, const Peer& peer) {
+      peer.send(head);
+      return false;
+    });
+    Client client;
+    bool shown = false;
+    const auto cut =
+        client.perform({.method = "DELETE", .url = server.url("/x"), .on_head = [&](const Response&) {
+                          shown = true;
+                          return true;
+                        }});
+    REQUIRE(!cut);
+    CHECK(cut.err().code == ErrorCode::io);
+    CHECK_FALSE(shown);
+  }
+}
+
 TEST_CASE("http: an announced body that ends early is io, one that gives up cancelled") {
   const HttpServer server([](const ServerRequest&, const Peer& peer) { return peer.reply("200 OK", ""); });
   Client client;

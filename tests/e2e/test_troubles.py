@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import urllib.request
 
 import library
 from harness import check, check_equal, clean_environment, need_root, run, tail
@@ -139,6 +140,77 @@ def vault_troubles(case, s3):
     os.chmod(secret, 0o644)
     case.fails(case.fresh({"vault": s3.vault("library", credentials=secret)}), secret, "chmod", status=2)
     case.fails(case.fresh({"vault": {"url": "gopher://x"}}), "vault.url", status=2)
+
+
+def descendants(pid):
+    """The process and all below it, as {pid: command line}."""
+    with open("/proc/%d/cmdline" % pid, "rb") as file:
+        found = {pid: file.read()}
+    for task in os.listdir("/proc/%d/task" % pid):
+        try:
+            with open("/proc/%d/task/%s/children" % (pid, task)) as file:
+                for child in file.read().split():
+                    found.update(descendants(int(child)))
+        except (FileNotFoundError, ProcessLookupError):  # a thread or a child that ended meanwhile
+            pass
+    return found
+
+
+def no_secrets(case, s3):
+    """Of keys that are right, and of keys and a token that the server refuses, nothing is in the most verbose log, in what the
+    state directory holds, in command lines or in what commands say."""
+    refused = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "refused-secret-value", "AWS_SESSION_TOKEN": "refused-token-value"}
+    s3.make_bucket("secrets")
+    for env, secrets in ((refused, ["refused-secret-value", "refused-token-value"]), ({}, [s3.secret_key])):
+        vault = s3.vault("secrets", **({"credentials": ""} if env else {}))
+        daemon = case.fresh({"vault": vault, "log": {"level": "debug"}, "incoming": {"settle": "100ms"}}, env=env)
+        daemon.start()
+        write(daemon, "film", "bytes")
+        case.bench.wait_until(lambda: daemon.ask("status")["vault"]["error"] if env else "film" in s3.objects("secrets"), 60,
+                              "the server's answer")
+        said = [str(daemon.ask("status")), daemon.run("config", "show").stdout, daemon.run("doctor").stdout]
+        said += [line.decode(errors="replace") for line in descendants(daemon.process.popen.pid).values()]
+        daemon.stop()
+        files = [daemon.process.log]
+        for folder, _, names in os.walk(os.path.join(daemon.local, ".mediafs")):
+            files += [os.path.join(folder, name) for name in names]
+        for name in files:
+            with open(name, "rb") as file:
+                said.append(file.read().decode(errors="replace"))
+        check(any(" debug " in text for text in said), "no verbose log was seen")
+        for secret in secrets:
+            for text in said:
+                check(secret not in text, "a secret is told: " + text[max(0, text.find(secret) - 200):][:400])
+
+
+def upload_goes_on(case, s3):
+    """A daemon that is killed in the middle of a large upload goes on with it: no part is sent twice that the store had."""
+    proxy = case.bench.proxy(s3.endpoint)
+    s3.make_bucket("resume")
+    daemon = case.fresh({"vault": s3.through(proxy).vault("resume"), "local": NO_EVICTION})
+    proxy.set(rate_up_kbs=32768)
+    daemon.start()
+    with open(daemon.path("film"), "wb") as file:
+        for number in range(100):
+            file.write(bytes([number]) * (1 << 20))
+    noted = os.path.join(daemon.local, ".mediafs/uploads")
+
+    def parts(since=0):
+        text = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(proxy._control + "/log?from=%d" % since, timeout=10).read()
+        return [line.split("partNumber=")[1].split("&")[0] for line in text.decode().splitlines() if "partNumber=" in line]
+    case.bench.wait_until(lambda: len(parts()) > 4, 60, "a part to be done")  # four go at once
+    daemon.kill()
+    proxy.set(rate_up_kbs=0)
+    check_equal(len(os.listdir(noted)), 1, "uploads that are noted")
+    sent = parts()
+    daemon.start()
+    case.bench.wait_until(lambda: "film" in s3.objects("resume"), 120, "the upload to end")
+    again = parts()[len(sent):]
+    check(len(again) < 7, "all parts were sent again: %r after %r" % (again, sent))
+    check_equal(len(again), len(set(again)), "parts sent since the restart")
+    case.bench.wait_until(lambda: not os.listdir(noted), 60, "the note to go")
+    check_equal(subprocess.run(["cmp", "-", daemon.path("film")], input=s3.read("resume", "film"), check=False).returncode, 0, "cmp")
+    daemon.stop()
 
 
 NO_EVICTION = {"evict_below_free": "20M", "evict_until_free": "24M"}  # of its own, however full this disk is
@@ -329,6 +401,8 @@ def test(bench):
     s3.make_bucket("library")
     print("vault_troubles", flush=True)
     vault_troubles(case, s3)
+    no_secrets(case, s3)
+    upload_goes_on(case, s3)
     print("wrong_bucket", flush=True)
     wrong_bucket(case, s3)
 

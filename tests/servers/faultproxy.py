@@ -9,6 +9,7 @@ death of its parent. The control port speaks plain HTTP (curl is enough):
   POST /set?KEY=VALUE&...         change settings, for running connections too
   POST /reset                     all faults off, counters to zero
   POST /kill                      reset (TCP RST) every connection that is open now
+  POST /rule?..., GET /log?...    faults of single requests, and what was asked for: see faultrules.py (--http)
 Settings (0 or empty: off):
   latency_ms, jitter_ms           delay of each chunk, each way; plus a random 0..jitter_ms
   rate_up_kbs, rate_down_kbs      KiB/s a connection, to and from the server
@@ -37,6 +38,7 @@ import sys
 from urllib.parse import parse_qsl, urlsplit
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import faultrules  # noqa: E402
 from ports import PortBlock  # noqa: E402
 
 CHUNK = 65536
@@ -77,6 +79,7 @@ class Proxy:
         self.settings = dict(DEFAULTS)
         self.counters = dict.fromkeys(COUNTERS, 0)
         self.connections = set()
+        self.rules, self.log = [], []
         self.server = None
 
     def set(self, key, value):
@@ -89,6 +92,9 @@ class Proxy:
 
     def chance(self, key):
         return self.random.random() < self.settings[key]
+
+    def rule_for(self, line):
+        return next((rule for rule in self.rules if rule.takes(line)), None)
 
     async def hole(self):
         while self.settings["blackhole"]:
@@ -269,9 +275,13 @@ class Connection:
         self.proxy.counters["requests"] += 1
         line = head.split(b"\r\n", 1)[0].decode("latin-1")
         hit = not settings["http_match"] or re.search(settings["http_match"], line)
+        self.proxy.log.append(" ".join(line.split(" ")[:2]))
+        rule = self.proxy.rule_for(line)
+        if rule:
+            return await self.by_rule(rule, up, down, head)
         await self.proxy.hole()
         if hit and settings["http_status"] and self.proxy.chance("http_fraction"):
-            return await self.inject(up, down, head)
+            return await self.inject_as_set(up, down, head)
         lose = bool(hit and settings["lose_reply"] and self.proxy.chance("lose_reply"))
         limit = settings["truncate"] if hit and self.unlucky else 0
         await up.send(head)
@@ -299,6 +309,56 @@ class Connection:
             await down.body(head, down.send, limit)
         return not header(rb"connection:\s*close", head)
 
+    async def by_rule(self, rule, up, down, head):
+        self.proxy.counters["injected"] += 1
+        if rule.fault == "hole":
+            while await self.reader.read(CHUNK):
+                pass
+            raise Cut(True)
+        if rule.fault == "reset_up":
+            length = header(rb"content-length:\s*(\d+)", head)
+            await self.reader.readexactly(int(length.group(1)) // 2 if length and not header(rb"expect:", head) else 0)
+            raise Cut(True)
+        if rule.fault == "status":
+            return await self.inject(up, down, head, rule.pairs)
+        return await self.altered(rule, up, down, head)
+
+    async def altered(self, rule, up, down, head):
+        await up.send(head)
+        sending = asyncio.ensure_future(up.body(head, up.send))
+        gone = asyncio.ensure_future(self.client_gone(sending))
+        working = asyncio.ensure_future(self.alter(rule, down, head.startswith(b"HEAD "), sending))
+        try:
+            await asyncio.wait({gone, working}, return_when=asyncio.FIRST_COMPLETED)
+            return working.done() and await working
+        finally:
+            for task in (sending, gone, working):
+                task.cancel()
+
+    async def client_gone(self, sending):
+        await asyncio.wait({sending})
+        while not self.reader.at_eof():
+            await asyncio.sleep(0.05)
+
+    async def alter(self, rule, down, bodiless, sending):
+        answer = await down.head()
+        while answer.startswith(b"HTTP/1.1 100"):
+            await down.send(answer)
+            answer = await down.head()
+        body = bytearray()
+
+        async def keep(data):
+            body.extend(data)
+        if not bodiless and answer.split(b" ", 2)[1] not in (b"204", b"304"):
+            await down.body(answer, keep)
+        await sending
+        if rule.fault == "lose":
+            raise Cut(True)
+
+        def cut(hard):
+            raise Cut(hard)
+        return await faultrules.alter(rule, answer, bytes(body), bodiless, down.send, cut)
+
     async def first_of(self, answer, sending):
         """Awaits the answer, but lets a cut of the upload win."""
         task = asyncio.ensure_future(answer)
@@ -310,12 +370,16 @@ class Connection:
         finally:
             task.cancel()
 
-    async def inject(self, up, down, head):
+    async def inject_as_set(self, up, down, head):
         settings, counters = self.proxy.settings, self.proxy.counters
-        status = settings["http_status"]
+        reply = {"status": settings["http_status"], "retry_after": settings["retry_after"]}
         counters["injected"] += 1
         if settings["http_count"] and counters["injected"] >= settings["http_count"]:
             settings["http_status"] = 0
+        return await self.inject(up, down, head, reply)
+
+    async def inject(self, up, down, head, reply):
+        status = int(reply["status"])
         expects = header(rb"expect:", head)
 
         async def forget(_):
@@ -324,10 +388,12 @@ class Connection:
             await up.body(head, forget)
         body = b"" if head.startswith(b"HEAD ") else (
             '<?xml version="1.0"?><Error><Code>%s</Code><Message>injected</Message></Error>'
-            % S3_CODES.get(status, "Injected")).encode()
+            % (reply.get("code") or S3_CODES.get(status, "Injected"))).encode()
         lines = ["HTTP/1.1 %d Injected" % status, "Content-Type: application/xml", "Content-Length: %d" % len(body)]
-        if settings["retry_after"]:
-            lines.append("Retry-After: %d" % settings["retry_after"])
+        if int(reply.get("retry_after", 0)):
+            lines.append("Retry-After: %d" % int(reply["retry_after"]))
+        if "location" in reply:
+            lines.append("Location: " + reply["location"])
         if expects:  # its body may or may not follow
             lines.append("Connection: close")
         await down.send("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
@@ -348,6 +414,8 @@ class Control:
                 print("faultproxy: bad setting: %r" % error, file=sys.stderr)
                 status = 400
             body = json.dumps({"settings": self.proxy.settings, "counters": self.proxy.counters}).encode() + b"\n"
+            if request.startswith("/log"):
+                body = "".join(line + "\n" for line in self.proxy.log[self.since(request):]).encode()
             writer.write(b"HTTP/1.1 %d Control\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
                          b"Connection: close\r\n\r\n" % (status, len(body)) + body)
             await writer.drain()
@@ -356,6 +424,9 @@ class Control:
         finally:
             writer.close()
 
+    def since(self, request):
+        return int(dict(parse_qsl(urlsplit(request).query)).get("from", 0))
+
     def handle(self, url):
         proxy = self.proxy
         if url.path == "/set":
@@ -363,13 +434,17 @@ class Control:
                 proxy.set(key, value)
             for connection in proxy.connections:
                 connection.unlucky = proxy.chance("fail_fraction")
+        elif url.path == "/rule":
+            proxy.rules.append(faultrules.Rule(dict(parse_qsl(url.query, keep_blank_values=True))))
         elif url.path == "/reset":
             proxy.settings.update(DEFAULTS)
+            proxy.rules.clear()
+            proxy.log.clear()
             proxy.counters.update({key: 0 for key in COUNTERS if key != "open"})
         elif url.path == "/kill":
             for connection in list(proxy.connections):
                 reset(connection.writer)
-        elif url.path != "/":
+        elif url.path not in ("/", "/log"):
             return 404
         return 200
 

@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
-"""s3_contract.py TEST_VAULT: the vault's contract suite against a real radosgw, and what rclone makes of its objects."""
+"""s3_contract.py TEST_VAULT [kills]: the vault's contract suite against a real radosgw, and what rclone makes of its objects.
+
+kills: instead, an upload of 2 GiB that is killed ten times."""
 import os
 import re
+import socket
+import ssl
 import subprocess
 import sys
+import threading
 
-from harness import Failure, check, check_equal, clean_environment, run
+from harness import Failure, check, check_equal, clean_environment, need_programs, run
 
 PREFIX = "for rclone"
 BUCKET = "mediafs-contract"
@@ -24,11 +29,38 @@ def suite(s3, proxy, *args, **more):
     return int(re.search(r"test cases: *(\d+)", done.stdout).group(1))
 
 
+def wrong_name(bench):
+    """A TLS server whose certificate is for another name: (HOST:PORT, the certificate's file)."""
+    key, certificate = os.path.join(bench.dir, "wrong.key"), os.path.join(bench.dir, "wrong.pem")
+    need_programs("openssl")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+                    "-subj", "/CN=wrong.example", "-addext", "subjectAltName=DNS:wrong.example", "-keyout", key, "-out", certificate],
+                   check=True, stderr=subprocess.DEVNULL)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def shake(connection):
+        connection.settimeout(10)
+        try:
+            context.wrap_socket(connection, server_side=True).close()
+        except OSError:
+            connection.close()
+
+    def serve():
+        while True:
+            threading.Thread(target=shake, args=(listener.accept()[0],), daemon=True).start()
+    threading.Thread(target=serve, daemon=True).start()
+    return "127.0.0.1:%d" % listener.getsockname()[1], certificate
+
+
 def contract(bench):
     s3 = bench.radosgw()
     proxy = bench.proxy(s3.endpoint)
-    count = suite(s3, proxy, "--test-case=*S3Subject*", "--test-case-exclude=child*")
-    check(count >= 15, "only %d tests ran" % count)
+    tls, certificate = wrong_name(bench)
+    count = suite(s3, proxy, "--test-case=*S3Subject*", "--test-case-exclude=child*", MEDIAFS_TEST_TLS=tls,
+                  MEDIAFS_TEST_TLS_CA=certificate)
+    check(count >= 20, "only %d tests ran" % count)
 
     suite(s3, proxy, "--no-skip", "--test-case=rclone: write*")
     listed = s3.objects(BUCKET, PREFIX)
@@ -45,4 +77,12 @@ def contract(bench):
     suite(s3, proxy, "--no-skip", "--test-case=rclone: read*")
 
 
-run(contract)
+def kills(bench):
+    s3 = bench.radosgw()
+    suite(s3, bench.proxy(s3.endpoint), "--test-case=s3 resume*again and again*", MEDIAFS_TEST_UPLOAD_MIB="2048",
+          MEDIAFS_TEST_KILLS="10")
+
+
+if not sys.argv[1:]:
+    sys.argv.append("contract")
+run(contract, kills)

@@ -172,4 +172,27 @@ TEST_CASE("s3 errors: what each refusal means") {
         std::string::npos);
 }
 
+TEST_CASE("s3 xml: the parts of an upload") {
+  const auto page = parse_parts(
+      "<?xml version='1.0'?><ListPartsResult xmlns='http://s3.amazonaws.com/doc/2006-03-01/'>"
+      "<NextPartNumberMarker>7</NextPartNumberMarker><IsTruncated>true</IsTruncated>"
+      "<Part><PartNumber>2</PartNumber><ETag>&quot;abc&quot;</ETag><Size>5242880</Size></Part>"
+      "<Part><PartNumber>7</PartNumber><ETag>\"def\"</ETag><Size>1</Size></Part></ListPartsResult>");
+  REQUIRE(page.has_value());
+  CHECK(page->truncated);
+  CHECK(page->next == 7);
+  REQUIRE(page->parts.size() == 2);
+  CHECK(page->parts[0].number == 2);
+  CHECK(page->parts[0].size_bytes == 5'242'880);
+  CHECK(page->parts[0].etag == "abc");
+  CHECK(page->parts[1].etag == "def");
+  CHECK(parse_parts("<ListPartsResult/>")->parts.empty());
+  for (const char* broken :
+       {"", "<Other/>", "<ListPartsResult><Part><PartNumber>1</PartNumber></Part></ListPartsResult>",
+        "<ListPartsResult><Part><PartNumber>-1</PartNumber><Size>1</Size></Part></ListPartsResult>"}) {
+    CAPTURE(broken);
+    CHECK_FALSE(parse_parts(broken).has_value());
+  }
+}
+
 }  // namespace mediafs::tier::s3

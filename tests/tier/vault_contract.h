@@ -57,8 +57,9 @@ class S3Subject {
   void pass_to_child() const;
   static S3Subject from_parent();
 
- private:
   explicit S3Subject(s3::Options options) : options_(std::move(options)) {}
+
+ private:
   s3::Options options_;
 };
 

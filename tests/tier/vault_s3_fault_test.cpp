@@ -1,50 +1,7 @@
-// The S3 driver against a real store behind a fault proxy: what is mended quietly, and what comes out otherwise.
-#include <cstdlib>
-
-#include "common/http.h"
-#include "tests/tier/vault_contract.h"
+// The S3 driver against a real store behind a fault proxy: what the matrix (vault_s3_matrix_test.cpp) has no cell for.
+#include "tests/tier/s3_proxied.h"
 
 namespace mediafs::tier::test {
-
-namespace {
-
-std::string environment(const char* name) {
-  const char* value = ::getenv(name);
-  return value == nullptr ? std::string() : std::string(value);
-}
-
-struct ProxiedS3 {
-  static std::string unavailable() {
-    return environment("MEDIAFS_TEST_S3_PROXY").empty() ? "no fault proxy (MEDIAFS_TEST_S3_PROXY is not set)"
-                                                        : "";
-  }
-  ProxiedS3() { post("/reset"); }
-  ~ProxiedS3() { posted("/reset"); }
-  ProxiedS3(const ProxiedS3&) = delete;
-  ProxiedS3& operator=(const ProxiedS3&) = delete;
-
-  std::unique_ptr<Vault> open() const {
-    auto options = direct.options();
-    const std::string proxy = environment("MEDIAFS_TEST_S3_PROXY");
-    options.host = proxy.substr(proxy.find("//") + 2);
-    while (options.host.ends_with('/')) options.host.pop_back();
-    options.stall_timeout = std::chrono::milliseconds(1500);
-    return s3::open_s3_vault(options);
-  }
-  void set(const std::string& settings) const { post("/set?" + settings); }
-  void post(const std::string& what) const { REQUIRE(posted(what)); }
-  static bool posted(const std::string& what) {
-    http::Client client;
-    http::Request request;
-    request.method = "POST";
-    request.url = environment("MEDIAFS_TEST_S3_PROXY_CONTROL") + what;
-    const auto answer = client.perform(std::move(request));
-    return answer && answer->status == 200;
-  }
-  S3Subject direct;
-};
-
-}  // namespace
 
 TEST_CASE("s3 faults, S3Subject: a read that is cut goes on where it stopped") {
   MEDIAFS_SUBJECT(ProxiedS3, proxied);
@@ -63,31 +20,6 @@ TEST_CASE("s3 faults, S3Subject: a read that is cut goes on where it stopped") {
   CHECK(code_of(read_bytes(*proxied.open(), {"f", 0, bytes.size(), etag})) == ErrorCode::io);
 }
 
-TEST_CASE("s3 faults, S3Subject: a few refusals are waited out, many are told") {
-  MEDIAFS_SUBJECT(ProxiedS3, proxied);
-  const auto vault = proxied.open();
-  const std::string bytes = make_bytes(2 * kPart, 2);
-  const Source source(bytes);
-  for (const std::string status : {"500", "503", "429"}) {
-    CAPTURE(status);
-    proxied.post("/reset");
-    proxied.set("http_count=2&http_status=" + status);
-    CHECK(vault->put("f", source.put(), some_meta(), {}));
-    proxied.post("/reset");
-    proxied.set("http_count=2&http_status=" + status);
-    CHECK(value_of(read_bytes(*vault, {"f", 5, 10, ""})) == bytes.substr(5, 10));
-    proxied.post("/reset");
-    proxied.set("http_status=" + status);
-    const ErrorCode expected = status == "500" ? ErrorCode::io : ErrorCode::throttled;
-    CHECK(code_of(vault->probe()) == expected);
-    CHECK(code_of(vault->put("g", source.put(), some_meta(), {})) == expected);
-    CHECK(code_of(read_bytes(*vault, {"f", 0, 1, ""})) == expected);
-    CHECK(code_of(vault->list("", [](std::vector<ObjectInfo>&&) { return true; }, {})) == expected);
-  }
-  proxied.post("/reset");
-  CHECK(keys_of(list_all(*vault)) == std::vector<std::string>{"f"});
-}
-
 TEST_CASE("s3 faults, S3Subject: a long Retry-After is not waited for but handed on") {
   MEDIAFS_SUBJECT(ProxiedS3, proxied);
   const auto vault = proxied.open();
@@ -98,34 +30,6 @@ TEST_CASE("s3 faults, S3Subject: a long Retry-After is not waited for but handed
   const auto read = read_bytes(*vault, {"f", 0, 1, ""});
   CHECK(code_of(read) == ErrorCode::throttled);
   CHECK(read.error().retry_after_ms == 60'000);
-}
-
-TEST_CASE("s3 faults, S3Subject: a lost reply to a done upload is found out") {
-  MEDIAFS_SUBJECT(ProxiedS3, proxied);
-  const auto vault = proxied.open();
-  const std::string bytes = make_bytes(3 * kPart, 3);
-  const Source source(bytes);
-  proxied.set("lose_reply=1&http_match=" + http::percent_encode("^POST .*uploadId=", false));
-  CHECK(vault->put("f", source.put(), some_meta(), {}));
-  proxied.post("/reset");
-  CHECK(value_of(read_bytes(*vault, {"f", 0, bytes.size(), ""})) == bytes);
-  CHECK(proxied.direct.garbage() == 0);
-}
-
-TEST_CASE("s3 faults, S3Subject: a black hole ends in a timeout, a refusal in offline") {
-  MEDIAFS_SUBJECT(ProxiedS3, proxied);
-  const auto vault = proxied.open();
-  put_bytes(*vault, "f", "bytes");
-  const Source source(make_bytes(2 * kPart, 3));
-  proxied.set("blackhole=1");
-  CHECK(code_of(vault->head("f")) == ErrorCode::timeout);
-  CHECK(code_of(read_bytes(*vault, {"f", 0, 5, ""})) == ErrorCode::timeout);
-  CHECK(code_of(vault->put("g", source.put(), some_meta(), {})) == ErrorCode::timeout);
-  proxied.set("blackhole=0&refuse=1");
-  proxied.post("/kill");
-  CHECK(code_of(proxied.open()->head("f")) == ErrorCode::offline);
-  proxied.post("/reset");
-  CHECK(value_of(read_bytes(*vault, {"f", 0, 5, ""})) == "bytes");
 }
 
 TEST_CASE("s3 faults, S3Subject: a listing that breaks off is an error, never a shorter listing") {

@@ -64,6 +64,21 @@ TEST_CASE("s3 vault, S3Subject: no such bucket") {
   CHECK(code_of(vault->remove("a")) == ErrorCode::not_found);
 }
 
+TEST_CASE("s3 vault, S3Subject: what must be new and is large overwrites nothing") {
+  MEDIAFS_SUBJECT(S3Subject, subject);
+  const auto vault = subject.open();
+  const std::string bytes = make_bytes(kPart + 1, 1);
+  const Source source(bytes);
+  PutSource what = source.put();
+  what.only_new = true;
+  CHECK(value_of(vault->put("a", what, some_meta(), {})).info.size_bytes == bytes.size());
+  put_bytes(*vault, "b", "first");
+  for (const std::string key : {"a", "b"})
+    CHECK(code_of(vault->put(key, what, some_meta(), {})) == ErrorCode::exists);
+  CHECK(value_of(read_bytes(*vault, {"b", 0, 5, ""})) == "first");
+  CHECK(subject.garbage() == 0);
+}
+
 TEST_CASE("s3 vault, S3Subject: nothing outside the prefix is touched") {
   MEDIAFS_SUBJECT(S3Subject, subject);
   auto beside = subject.options();

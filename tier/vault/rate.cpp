@@ -1,6 +1,7 @@
 #include "tier/vault/rate.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace mediafs::tier {
 
@@ -17,6 +18,28 @@ Status RateLimit::acquire(std::uint64_t size_bytes, const std::stop_token& stop)
   MutexLock lock(mutex_);
   paid_until_ -= std::chrono::duration_cast<std::chrono::steady_clock::duration>(cost);
   return make_error(ErrorCode::cancelled, "upload", "asked to stop");
+}
+
+void RetryBudget::refill() {
+  constexpr double kEachSecond = 1;
+  const auto now = std::chrono::steady_clock::now();
+  const double seconds = std::chrono::duration<double>(now - std::exchange(filled_, now)).count();
+  tokens_ = std::min(kMost, tokens_ + seconds * kEachSecond);
+}
+
+bool RetryBudget::take() {
+  MutexLock lock(mutex_);
+  refill();
+  if (tokens_ < 1) return false;
+  tokens_ -= 1;
+  return true;
+}
+
+void RetryBudget::went_well() {
+  constexpr double kEachSuccess = 0.1;
+  MutexLock lock(mutex_);
+  refill();
+  tokens_ = std::min(kMost, tokens_ + kEachSuccess);
 }
 
 bool wait_unless_stopped(const std::stop_token& stop, std::chrono::steady_clock::time_point until) {

@@ -1,4 +1,4 @@
-// The upload limit: one bucket of tokens shared by all that a driver sends.
+// The upload limit, and that of further tries: each one bucket of tokens shared by all of a driver's calls.
 // Threads:    safe from any thread; acquire() blocks.
 // Units:      bytes, bytes a second.
 // Errors:     cancelled.
@@ -28,6 +28,21 @@ class RateLimit {
 };
 
 // Sleeps until then; false if asked to stop before.
+// How many further tries there may be: a share of what went well, and a few beside, so that a server in trouble is never
+// asked for much more than it was.
+class RetryBudget {
+ public:
+  bool take() EXCLUDES(mutex_);  // false: no further try now
+  void went_well() EXCLUDES(mutex_);
+
+ private:
+  void refill() REQUIRES(mutex_);
+  Mutex mutex_;
+  double tokens_ GUARDED_BY(mutex_) = kMost;
+  std::chrono::steady_clock::time_point filled_ GUARDED_BY(mutex_) = std::chrono::steady_clock::now();
+  static constexpr double kMost = 50;
+};
+
 bool wait_unless_stopped(const std::stop_token& stop, std::chrono::steady_clock::time_point until);
 
 }  // namespace mediafs::tier

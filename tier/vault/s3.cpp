@@ -7,6 +7,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/path.h"
+#include "tier/vault/s3_access.h"
 #include "tier/vault/s3_vault.h"
 #include "tier/vault/s3_xml.h"
 
@@ -64,10 +65,10 @@ Result<Options> options_from(const Config& config, const Credentials& credential
   options.region = config.vault.region.empty() ? "us-east-1" : config.vault.region;
   options.credentials = credentials;
   options.upload_limit = config.vault.upload_limit;
+  if (!config.local.state.empty()) options.notes_folder = config.local.state + "/uploads";
   MEDIAFS_TRY(parse_url(config.vault.url, options));
   if (config.vault.endpoint.empty()) {
-    options.host =
-        "s3." + options.region + ".amazonaws.com" + (options.region.starts_with("cn-") ? ".cn" : "");
+    options.host = amazon_host(options.region);
     // AWS's certificate does not cover bucket names with dots.
     options.path_style = options.bucket.find('.') != std::string::npos;
   } else {
@@ -161,8 +162,50 @@ Status S3Vault::probe() {
 Result<PutResult> S3Vault::put(const std::string& key, const PutSource& source, const ObjectMeta& meta,
                                std::stop_token stop) {
   MEDIAFS_TRY(check_key(key));
+  if (source.only_new &&
+      if_new_ != Condition::honoured) {  // it may well be ignored: then this look is all there is
+    const auto there = head(key);
+    if (there) return stands_there(key);
+    if (there.error().code != ErrorCode::not_found) return there.error();
+  }
   if (source.size_bytes <= client_.options().multipart_above) return put_single(key, source, meta, stop);
   return put_multipart(key, source, meta, stop);
+}
+
+Error S3Vault::stands_there(const std::string& key) {
+  return make_error(ErrorCode::exists, "put vault object " + printable(key),
+                    "something stands there already");
+}
+
+// A PUT whose answer was lost: what the server says of the object, if that is the one that was sent.
+std::optional<http::Response> S3Vault::landed(const ObjectInfo& sent, const std::string& md5_hex) {
+  Call call;
+  call.method = "HEAD";
+  call.key = sent.key;
+  call.what = "head vault object " + printable(sent.key);
+  auto found = client_.call(call);
+  if (!found) return std::nullopt;
+  const ObjectMeta meta = meta_from(found->headers);
+  const std::string etag = unquote_etag(found->header("etag"));
+  const bool same = meta.checksum == sent.meta.checksum && meta.mtime_ns == sent.meta.mtime_ns &&
+                    found->header("content-length") == std::to_string(sent.size_bytes) &&
+                    (etag == md5_hex || !is_md5(etag));
+  return same ? std::optional<http::Response>(std::move(*found)) : std::nullopt;
+}
+
+Result<http::Response> S3Vault::send_if_new(Call& call, const std::string& key) {
+  if (if_new_ == Condition::refused) return client_.call(call);
+  Call asked = call;
+  asked.headers.emplace_back("if-none-match", "*");
+  auto answer = client_.call(asked);
+  if (answer) return answer;
+  if (answer.error().code == ErrorCode::changed && answer.error().cause.starts_with("HTTP 412")) {
+    if_new_ = Condition::honoured;
+    return stands_there(key);
+  }
+  if (answer.error().code != ErrorCode::unsupported) return answer;
+  if_new_ = Condition::refused;
+  return client_.call(call);
 }
 
 Result<PutResult> S3Vault::put_single(const std::string& key, const PutSource& source, ObjectMeta meta,
@@ -180,31 +223,22 @@ Result<PutResult> S3Vault::put_single(const std::string& key, const PutSource& s
                 .md5_hex = sums.md5_hex,
                 .sha256_hex = sums.sha256_hex,
                 .progress = source.progress};
+  if (source.size_bytes == 0) *body.all_sent = true;  // nobody asks for a byte of it
   Call call;
   call.method = "PUT";
   call.key = key;
   call.headers = meta_headers(meta);
   call.headers.emplace_back("content-type", content_type(key));
-  if (source.only_new) call.headers.emplace_back("if-none-match", "*");
   call.file = &body;
   call.stop = stop;
   call.what = what;
-  auto answer = client_.call(call);
-  if (!answer && source.only_new && answer.error().code == ErrorCode::changed &&
-      answer.error().cause.starts_with("HTTP 412"))
-    return make_error(ErrorCode::exists, what, "something stands there already");
-  if (!answer && source.only_new && answer.error().code == ErrorCode::unsupported) {
-    call.headers.pop_back();  // a server without conditional writes
-    answer = client_.call(call);
-  }
+  ObjectInfo info{.key = key, .size_bytes = source.size_bytes, .etag = {}, .meta = meta, .meta_known = true};
+  call.landed = [&] { return landed(info, sums.md5_hex); };
+  auto answer = source.only_new ? send_if_new(call, key) : client_.call(call);
   if (!answer) return std::move(answer).error();
   const http::Response response = std::move(*answer);
 
-  ObjectInfo info{.key = key,
-                  .size_bytes = source.size_bytes,
-                  .etag = unquote_etag(response.header("etag")),
-                  .meta = meta,
-                  .meta_known = true};
+  info.etag = unquote_etag(response.header("etag"));
   if (info.etag == sums.md5_hex) return PutResult{std::move(info), sums.xxh128};
   const bool own_md5 = response.header("x-amz-server-side-encryption").empty() &&
                        response.header("x-amz-server-side-encryption-customer-algorithm").empty();
@@ -241,14 +275,17 @@ Result<ObjectInfo> S3Vault::head(const std::string& key) {
   call.key = key;
   call.what = "head vault object " + printable(key);
   auto response = client_.call(call);
-  if (!response && response.error().code == ErrorCode::permission) {
-    // A HEAD's refusal has no body to say why; a GET's has.
-    call.method = "GET";
-    call.headers = {{"range", "bytes=0-0"}};
-    auto told = client_.call(call);
-    return told ? std::move(response).error() : std::move(told).error();
+  if (!response) {
+    const ErrorCode code = response.error().code;
+    if (code != ErrorCode::permission && code != ErrorCode::invalid) return std::move(response).error();
+    // A HEAD's refusal has no body to say why; a GET's has. What that says may help: other credentials, another region.
+    Call why = call;
+    why.method = "GET";
+    why.headers = {{"range", "bytes=0-0"}};
+    if (auto told = client_.call(why); !told) return std::move(told).error();
+    response = client_.call(call);
+    if (!response) return std::move(response).error();
   }
-  if (!response) return std::move(response).error();
   ObjectInfo info{.key = key,
                   .etag = unquote_etag(response->header("etag")),
                   .meta = meta_from(response->headers),
@@ -257,6 +294,7 @@ Result<ObjectInfo> S3Vault::head(const std::string& key) {
   if (length.empty() || length.find_first_not_of("0123456789") != std::string::npos || length.size() > 18) {
     return make_error(ErrorCode::io, call.what, "the server's reply has no size");
   }
+  if (info.etag.empty()) return make_error(ErrorCode::io, call.what, "the server's reply has no ETag");
   info.size_bytes = std::stoull(length);
   return info;
 }

@@ -4,7 +4,9 @@
 //             x-amz-meta-mediafs-{mode,uid,gid,checksum,sha1}. An etag is kept without its quotes.
 // Units:      bytes.
 // Errors:     as vault.h; texts come from the server's Code and Message, bounded, never with a secret.
-// Crash:      an unfinished multipart upload is invisible; collect_garbage() aborts those below the prefix.
+// Crash:      an unfinished multipart upload is invisible. One that is noted (notes_folder) is gone on with by the next
+//             put of the same bytes and metadata under its key; collect_garbage() aborts the others below the prefix,
+//             and the noted ones that no put touched for 7 days.
 // Invariants: (1) nothing outside the prefix is read or written; (2) every body goes with a checksum that the server
 //             verifies (Content-MD5, and over plain HTTP x-amz-content-sha256).
 // Source:     Amazon S3 API Reference; AWS Signature Version 4.
@@ -12,6 +14,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -28,9 +31,17 @@ struct Options {
   std::string region = "us-east-1";
   bool path_style = true;
   Credentials credentials = {};
+  std::function<Result<Credentials>()> read_credentials = {};  // again, once the server refuses those
   std::uint64_t upload_limit = 0;
   std::chrono::milliseconds connect_timeout{10'000};
   std::chrono::milliseconds stall_timeout{30'000};
+  // Of one request, beside the time that its bytes may take.
+  std::chrono::milliseconds deadline{60'000};
+  // A copy or a completion may take the server long before it says a word.
+  std::chrono::milliseconds slow_answer{300'000};
+  std::string ca_file = {};  // "": the system's
+  // Where uploads under way are noted, so that a restart goes on with them. "": a failed or killed one begins anew.
+  std::string notes_folder = {};
   // Sizes that tests lower.
   std::uint64_t multipart_above = 64ULL << 20;  // up to this: one PUT
   std::uint64_t min_part = 16ULL << 20;

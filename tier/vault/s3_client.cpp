@@ -1,6 +1,7 @@
 #include "tier/vault/s3_client.h"
 
 #include <algorithm>
+#include <array>
 #include <ctime>
 #include <random>
 
@@ -17,6 +18,7 @@ constexpr std::size_t kReadConnections = 64;
 constexpr std::size_t kSendConnections = 96;
 constexpr std::chrono::milliseconds kFirstPause{150};
 constexpr std::int64_t kLongestPauseMs = 5'000;
+constexpr std::uint64_t kSlowestLine = 8 * 1024;  // bytes a second
 
 std::string base64_of_hex(std::string_view hex) {
   constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -50,6 +52,7 @@ class BodyReader {
       return std::nullopt;
     }
     sent_ += want;
+    if (sent_ == file_.size_bytes) *file_.all_sent = true;
     if (sent_ > most_ && file_.progress) file_.progress(sent_ - most_);
     most_ = std::max(most_, sent_);
     return want;
@@ -69,9 +72,10 @@ class BodyReader {
 
 S3Client::S3Client(Options options)
     : options_(std::move(options)),
+      access_(options_),
       limit_(options_.upload_limit),
-      reading_({.max_connections = kReadConnections, .user_agent = "mediafs", .ca_file = {}}),
-      sending_({.max_connections = kSendConnections, .user_agent = "mediafs", .ca_file = {}}) {}
+      reading_({.max_connections = kReadConnections, .user_agent = "mediafs", .ca_file = options_.ca_file}),
+      sending_({.max_connections = kSendConnections, .user_agent = "mediafs", .ca_file = options_.ca_file}) {}
 
 std::string S3Client::object_key(const std::string& key) const {
   return join_path(options_.prefix, key);
@@ -94,6 +98,7 @@ std::string S3Client::url_for_people() const {
 
 http::Request S3Client::prepare(const Call& call) {
   const bool by_path = options_.path_style;
+  const Access::Now access = access_.now();
   SignRequest to_sign;
   to_sign.method = call.method;
   to_sign.path = options_.base_path + (by_path ? "/" + http::percent_encode(options_.bucket, false) : "");
@@ -101,7 +106,7 @@ http::Request S3Client::prepare(const Call& call) {
   if (to_sign.path.empty()) to_sign.path = "/";
   to_sign.query = call.query;
   to_sign.headers = call.headers;
-  const std::string host = by_path ? options_.host : options_.bucket + "." + options_.host;
+  const std::string host = by_path ? access.host : options_.bucket + "." + access.host;
   to_sign.headers.emplace_back("host", host);
   if (call.file != nullptr) {
     to_sign.headers.emplace_back("content-md5", base64_of_hex(call.file->md5_hex));
@@ -116,8 +121,8 @@ http::Request S3Client::prepare(const Call& call) {
   request.method = call.method;
   request.url = (options_.tls ? "https://" : "http://") + host + to_sign.path;
   if (!call.query.empty()) request.url += "?" + query_string(call.query);
-  const Credentials& who = options_.credentials;
-  const SigningKey key{who.access_key, who.secret_key, who.session_token, options_.region};
+  const Credentials& who = access.credentials;
+  const SigningKey key{who.access_key, who.secret_key, who.session_token, access.region};
   for (const auto& [name, value] : sign(std::move(to_sign), key))
     request.headers.push_back(name + ": " + value);
   request.body_text = call.body_text;
@@ -130,8 +135,18 @@ http::Request S3Client::prepare(const Call& call) {
   }
   request.connect_timeout = options_.connect_timeout;
   request.stall_timeout = call.stall.count() > 0 ? call.stall : options_.stall_timeout;
+  request.deadline = deadline_of(call);
   request.stop = call.stop;
   return request;
+}
+
+// Far beyond what any of it should take: so that a server that trickles can't hold a call for ever.
+std::chrono::milliseconds S3Client::deadline_of(const Call& call) const {
+  std::uint64_t slowest = kSlowestLine;
+  if (call.file != nullptr && limit_.bytes_per_second() > 0)
+    slowest = std::min(slowest, std::max<std::uint64_t>(limit_.bytes_per_second() / 4, 1));
+  const std::uint64_t bytes = call.reply_bytes + (call.file != nullptr ? call.file->size_bytes : 0);
+  return options_.deadline + 4 * call.stall + std::chrono::milliseconds(bytes * 1000 / slowest);
 }
 
 std::optional<std::chrono::milliseconds> S3Client::pause(int attempt, const Error& last) {
@@ -155,13 +170,20 @@ Result<http::Response> S3Client::call(const Call& call) {
   for (int attempt = 1;; ++attempt) {
     if (mine.stop.stop_requested()) return make_error(ErrorCode::cancelled, call.what, "asked to stop");
     if (call.file != nullptr) MEDIAFS_TRY(limit_.acquire(call.file->size_bytes, mine.stop));
+    mine.access = access_.version();
     Result<http::Response> outcome = client.perform(prepare(mine));
+    if (!outcome && call.landed && *call.file->all_sent && !mine.stop.stop_requested()) {
+      if (auto done = call.landed()) return std::move(*done);
+    }
     const bool fine = outcome && outcome->status >= 200 && outcome->status < 300;
     // Copies and completions may fail after their 200 was sent.
-    if (fine && (outcome->body.size() > 64 * 1024 || parse_error(outcome->body).code.empty())) return outcome;
+    if (fine && (outcome->body.size() > 64 * 1024 || parse_error(outcome->body).code.empty())) {
+      budget_.went_well();
+      return outcome;
+    }
     Verdict verdict = judge(mine, outcome);
     const auto wait = pause(attempt, verdict.error);
-    if (!verdict.again || attempt >= kTries || !wait) return std::move(verdict.error);
+    if (!verdict.again || attempt >= kTries || !wait || !budget_.take()) return std::move(verdict.error);
     wait_unless_stopped(mine.stop, std::chrono::steady_clock::now() + *wait);
   }
 }
@@ -170,7 +192,7 @@ Verdict S3Client::judge(const Call& call, const Result<http::Response>& outcome)
   if (!outcome) {
     Error error = outcome.error();
     error.what = call.what;
-    error.cause = scrub(error.cause);
+    error.cause = access_.scrub(error.cause);
     if (call.file != nullptr && *call.file->failure) {
       error = **call.file->failure;
       error.what = call.what;
@@ -187,6 +209,7 @@ Verdict S3Client::judge(const Call& call, const Result<http::Response>& outcome)
     learn_clock(*outcome);
     return {error, std::abs(clock_offset_s_.load() - before) > 60};
   }
+  if (other_access(call, *outcome, code)) return {error, true};
   const ErrorCode kind = error.code;
   return {error, kind == ErrorCode::offline || kind == ErrorCode::throttled || kind == ErrorCode::timeout ||
                      (kind == ErrorCode::io && outcome->status != 200) || kind == ErrorCode::busy ||
@@ -200,7 +223,7 @@ Error S3Client::explain(const Call& call, const http::Response& response) const 
        std::string(response.header("x-amz-bucket-region")), std::string(response.header("retry-after"))},
       options_.bucket);
   error.what = call.what;
-  error.cause = scrub(std::move(error.cause));
+  error.cause = access_.scrub(std::move(error.cause));
   return error;
 }
 
@@ -209,14 +232,18 @@ void S3Client::learn_clock(const http::Response& response) {
   if (theirs) clock_offset_s_ = *theirs / 1'000'000'000 - std::time(nullptr);
 }
 
-std::string S3Client::scrub(std::string text) const {
-  for (const std::string* secret : {&options_.credentials.secret_key, &options_.credentials.session_token}) {
-    if (secret->size() < 4) continue;
-    for (auto at = text.find(*secret); at != std::string::npos; at = text.find(*secret, at + 3)) {
-      text.replace(at, secret->size(), "***");
-    }
-  }
-  return text;
+// Whether we know better by now who we are, or where the bucket is, than when the request was signed.
+bool S3Client::other_access(const Call& call, const http::Response& response, const std::string& code) {
+  constexpr std::array<std::string_view, 5> kRefused{"ExpiredToken", "InvalidAccessKeyId", "InvalidToken",
+                                                     "TokenRefreshRequired", "SignatureDoesNotMatch"};
+  if (std::find(kRefused.begin(), kRefused.end(), code) != kRefused.end()) return access_.renew(call.access);
+  constexpr std::array<std::string_view, 4> kElsewhere{
+      "", "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"};
+  const bool elsewhere = response.status == 301 || response.status == 307 || response.status == 400;
+  if (!elsewhere || std::find(kElsewhere.begin(), kElsewhere.end(), code) == kElsewhere.end()) return false;
+  const std::string named = parse_error(response.body).region;
+  return access_.move_to(named.empty() ? std::string(response.header("x-amz-bucket-region")) : named,
+                         call.access);
 }
 
 }  // namespace mediafs::tier::s3

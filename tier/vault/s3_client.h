@@ -16,6 +16,7 @@
 #include "common/http.h"
 #include "tier/vault/rate.h"
 #include "tier/vault/s3.h"
+#include "tier/vault/s3_access.h"
 #include "tier/vault/sigv4.h"
 
 namespace mediafs::tier::s3 {
@@ -30,6 +31,7 @@ struct FileBody {
   std::function<void(std::uint64_t)> progress = {};
   // Why reading the file failed, when it did.
   std::shared_ptr<std::optional<Error>> failure = std::make_shared<std::optional<Error>>();
+  std::shared_ptr<std::atomic<bool>> all_sent = std::make_shared<std::atomic<bool>>(false);
 };
 
 struct Call {
@@ -41,7 +43,11 @@ struct Call {
   const FileBody* file = nullptr;
   std::stop_token stop = {};
   std::chrono::milliseconds stall{0};  // 0: the driver's
-  std::string what = {};               // for messages: "put vault object a/b"
+  std::uint64_t reply_bytes = 0;       // of a large reply
+  // Asked once the whole body went out and no answer came: the answer, if the server has done it.
+  std::function<std::optional<http::Response>()> landed = {};
+  std::uint64_t access = 0;  // Access::version that it is signed with
+  std::string what = {};     // for messages: "put vault object a/b"
 };
 
 inline constexpr int kTries = 3;
@@ -71,14 +77,19 @@ class S3Client {
   Verdict judge(const Call& call, const Result<http::Response>& outcome);
   // How long to wait before try number `attempt` (from 1); nullopt: longer than a quick try may take.
   static std::optional<std::chrono::milliseconds> pause(int attempt, const Error& last);
+  RetryBudget& budget() { return budget_; }
+  std::uint64_t access_version() const { return access_.version(); }
 
  private:
   Error explain(const Call& call, const http::Response& response) const;
-  std::string scrub(std::string text) const;
+  std::chrono::milliseconds deadline_of(const Call& call) const;
+  bool other_access(const Call& call, const http::Response& response, const std::string& code);
   void learn_clock(const http::Response& response);
 
   const Options options_;
+  Access access_;
   RateLimit limit_;
+  RetryBudget budget_;
   std::atomic<std::int64_t> clock_offset_s_{0};  // the server's clock minus ours, once it complained
   std::stop_source stop_;
   http::Client reading_;

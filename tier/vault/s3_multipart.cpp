@@ -12,37 +12,17 @@ namespace mediafs::tier::s3 {
 namespace {
 
 constexpr std::uint64_t kMaxParts = 10'000;
-constexpr std::uint64_t kMaxObject = 5ULL << 40;
 constexpr std::uint64_t kPartStep = 1 << 20;
-// A copy or a completion may take the server long before it says a word.
-constexpr std::chrono::milliseconds kSlowAnswer{300'000};
+
+}  // namespace
 
 std::uint64_t divided_up(std::uint64_t size, std::uint64_t by) {
   return (size + by - 1) / by;
 }
 
-// The smallest size, a multiple of kPartStep unless it is `least` itself, with which `size` fits in kMaxParts.
 std::uint64_t part_size(std::uint64_t size, std::uint64_t least) {
   return std::max(least, divided_up(divided_up(size, kMaxParts), kPartStep) * kPartStep);
 }
-
-// AWS's and Ceph's ETag of a multipart object: the MD5 of its parts' MD5s, and their number.
-std::string md5_of_md5s(const std::vector<std::string>& md5s) {
-  std::string raw;
-  for (const std::string& hex : md5s) {
-    for (std::size_t i = 0; i + 1 < hex.size(); i += 2) {
-      raw += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
-    }
-  }
-  return digest_hex(Digest::md5, raw) + "-" + std::to_string(md5s.size());
-}
-
-bool is_multipart_md5(std::string_view etag) {
-  const auto dash = etag.find('-');
-  return dash != std::string_view::npos && is_md5(etag.substr(0, dash));
-}
-
-}  // namespace
 
 // Bounded hand-over from the thread that makes calls to those that perform them.
 class S3Vault::PartRun {
@@ -55,14 +35,18 @@ class S3Vault::PartRun {
     std::vector<std::jthread> threads;
     for (std::size_t i = 0; i < std::min(most, parts_.count); ++i) threads.emplace_back([this] { work(); });
     for (std::size_t i = 0; i < parts_.count && wait_for_room(most); ++i) {
-      auto call = parts_.next(i);
-      if (!call) {
-        fail(std::move(call).error());
+      auto part = parts_.next(i);
+      if (!part) {
+        fail(std::move(part).error());
         break;
       }
-      call->stop = stop_.get_token();
       MutexLock lock(mutex_);
-      ready_.emplace_back(i, std::move(*call));
+      if (!part->etag.empty()) {
+        etags_[i] = std::move(part->etag);
+        continue;
+      }
+      part->call.stop = stop_.get_token();
+      ready_.emplace_back(i, std::move(part->call));
       changed_.notify_all();
     }
     {
@@ -168,9 +152,10 @@ void S3Vault::abort_upload(const std::string& key, const std::string& upload) {
   }
 }
 
-Result<ObjectInfo> S3Vault::complete_upload(const std::string& key, const std::string& upload,
-                                            const std::vector<std::string>& etags, const ObjectInfo& expected,
+Result<ObjectInfo> S3Vault::complete_upload(const std::string& upload, const std::vector<std::string>& etags,
+                                            const ObjectInfo& expected, bool only_new,
                                             const std::string& what, const std::stop_token& stop) {
+  const std::string& key = expected.key;
   Call call;
   call.method = "POST";
   call.key = key;
@@ -178,85 +163,22 @@ Result<ObjectInfo> S3Vault::complete_upload(const std::string& key, const std::s
   call.headers = {{"content-type", "application/xml"}};
   call.body_text = complete_body(etags);
   call.stop = stop;
-  call.stall = kSlowAnswer;
+  call.stall = client_.options().slow_answer;
   call.what = what;
-  auto response = client_.call(call);
+  auto response = only_new ? send_if_new(call, key) : client_.call(call);
   if (response) {
     auto etag = parse_result_etag(response->body);
-    if (!etag) return std::move(etag).error();
-    return prove(key, expected, what);
+    if (etag) return prove(key, expected, what);
+    response = std::move(etag).error();
   }
   // The reply of a done completion may be lost: what is there decides. Refusals that say the upload stands are final.
   const ErrorCode code = response.error().code;
   const bool unclear = code == ErrorCode::not_found || code == ErrorCode::io || code == ErrorCode::offline ||
-                       code == ErrorCode::timeout;
+                       code == ErrorCode::timeout || code == ErrorCode::exists;
   if (unclear && !stop.stop_requested()) {
     if (auto found = prove(key, expected, what)) return found;
   }
-  abort_upload(key, upload);
   return std::move(response).error();
-}
-
-Result<PutResult> S3Vault::put_multipart(const std::string& key, const PutSource& source, ObjectMeta meta,
-                                         const std::stop_token& stop) {
-  const std::string what = "put vault object " + printable(key);
-  if (source.size_bytes > kMaxObject)
-    return make_error(ErrorCode::too_large, what, "S3 takes objects of 5 TiB");
-  if (!meta.checksum) {  // it goes with the request that opens the upload
-    MEDIAFS_ASSIGN(const Checksums sums,
-                   hash_piece(source.fd, 0, source.size_bytes, {}, nullptr, what, stop));
-    meta.checksum = sums.xxh128;
-  }
-  const std::uint64_t size = part_size(source.size_bytes, client_.options().min_part);
-  MEDIAFS_ASSIGN(const std::string upload, create_upload(key, meta, what, stop));
-
-  Hasher whole(Hasher::Want{});
-  const auto count = static_cast<std::size_t>(divided_up(source.size_bytes, size));
-  std::vector<FileBody> bodies(count);
-  Parts parts{.what = what, .count = count, .next = {}, .etag = {}};
-  parts.next = [&](std::size_t i) -> Result<Call> {
-    const std::uint64_t offset = i * size;
-    const std::uint64_t bytes = std::min(size, source.size_bytes - offset);
-    const Hasher::Want want{.md5 = true, .sha256 = !client_.options().tls};
-    MEDIAFS_ASSIGN(const Checksums sums, hash_piece(source.fd, offset, bytes, want, &whole, what, stop));
-    bodies[i] = {.fd = source.fd,
-                 .offset = offset,
-                 .size_bytes = bytes,
-                 .md5_hex = sums.md5_hex,
-                 .sha256_hex = sums.sha256_hex,
-                 .progress = source.progress};
-    Call call;
-    call.method = "PUT";
-    call.key = key;
-    call.query = {{"partNumber", std::to_string(i + 1)}, {"uploadId", upload}};
-    call.file = &bodies[i];
-    call.what = what;
-    return call;
-  };
-  parts.etag = [&](std::size_t, const http::Response& response) -> Result<std::string> {
-    std::string etag = unquote_etag(response.header("etag"));
-    if (etag.empty()) return make_error(ErrorCode::io, what, "the server's reply to a part has no ETag");
-    return etag;
-  };
-  auto etags = run_parts(parts, stop);
-  if (etags && whole.finish().xxh128 != *meta.checksum) {
-    etags = make_error(ErrorCode::changed, what, "the file is not the one that was checksummed");
-  }
-  if (!etags) {
-    abort_upload(key, upload);
-    return std::move(etags).error();
-  }
-  ObjectInfo expected{
-      .key = key, .size_bytes = source.size_bytes, .etag = {}, .meta = meta, .meta_known = true};
-  const bool md5s =
-      std::equal(etags->begin(), etags->end(), bodies.begin(),
-                 [](const std::string& etag, const FileBody& body) { return etag == body.md5_hex; });
-  const std::string computed = md5_of_md5s(*etags);
-  MEDIAFS_ASSIGN(ObjectInfo info, complete_upload(key, upload, *etags, expected, what, stop));
-  if (md5s && is_multipart_md5(info.etag) && info.etag != computed) {
-    return make_error(ErrorCode::corrupt, what, "the server's checksum of the object is not the file's");
-  }
-  return PutResult{std::move(info), *meta.checksum};
 }
 
 Result<ObjectInfo> S3Vault::copy(const std::string& from, const std::string& to, const ObjectMeta& meta,
@@ -276,10 +198,12 @@ Result<ObjectInfo> S3Vault::copy(const std::string& from, const std::string& to,
   call.headers.emplace_back("x-amz-copy-source-if-match", "\"" + source.etag + "\"");
   call.headers.emplace_back("x-amz-metadata-directive", "REPLACE");
   call.stop = stop;
-  call.stall = kSlowAnswer;
+  call.stall = client_.options().slow_answer;
   call.what = "copy vault object " + printable(from);
   MEDIAFS_ASSIGN(const http::Response response, client_.call(call));
   MEDIAFS_ASSIGN(const std::string etag, parse_result_etag(response.body));
+  if (is_md5(etag) && is_md5(source.etag) && etag != source.etag)
+    return make_error(ErrorCode::changed, call.what, "it is not the version that was known");
   const ObjectInfo expected{.key = to, .size_bytes = source.size_bytes, .etag = etag, .meta = complete};
   return prove(to, expected, call.what);
 }
@@ -293,7 +217,7 @@ Result<ObjectInfo> S3Vault::copy_multipart(const ObjectInfo& from, const std::st
               .count = static_cast<std::size_t>(divided_up(from.size_bytes, size)),
               .next = {},
               .etag = {}};
-  parts.next = [&](std::size_t i) -> Result<Call> {
+  parts.next = [&](std::size_t i) -> Result<Part> {
     const std::uint64_t offset = i * size;
     const std::uint64_t last = std::min(offset + size, from.size_bytes) - 1;
     Call call;
@@ -304,45 +228,17 @@ Result<ObjectInfo> S3Vault::copy_multipart(const ObjectInfo& from, const std::st
         {"x-amz-copy-source", client_.copy_source(from.key)},
         {"x-amz-copy-source-if-match", "\"" + from.etag + "\""},
         {"x-amz-copy-source-range", "bytes=" + std::to_string(offset) + "-" + std::to_string(last)}};
-    call.stall = kSlowAnswer;
+    call.stall = client_.options().slow_answer;
     call.what = what;
-    return call;
+    return Part{.call = std::move(call), .etag = {}};
   };
   parts.etag = [](std::size_t, const http::Response& response) { return parse_result_etag(response.body); };
   auto etags = run_parts(parts, stop);
-  if (!etags) {
-    abort_upload(to, upload);
-    return std::move(etags).error();
-  }
   const ObjectInfo expected{.key = to, .size_bytes = from.size_bytes, .etag = {}, .meta = meta};
-  return complete_upload(to, upload, *etags, expected, what, stop);
-}
-
-Status S3Vault::collect_garbage() {
-  const std::string base = client_.list_prefix("");
-  Call call;
-  call.what = "list the unfinished uploads of " + describe();
-  UploadsPage page;
-  do {
-    // Without encoding-type: radosgw would encode the keys and not say so.
-    call.query = {{"uploads", ""}, {"prefix", base}};
-    if (!page.next_key.empty()) {
-      call.query.emplace_back("key-marker", page.next_key);
-      call.query.emplace_back("upload-id-marker", page.next_id);
-    }
-    MEDIAFS_ASSIGN(const http::Response response, client_.call(call));
-    const std::string before = page.next_key + "\n" + page.next_id;
-    MEDIAFS_ASSIGN(page, parse_uploads(response.body));
-    for (const Upload& upload : page.uploads) {
-      if (!upload.key.starts_with(base) || upload.id.empty()) continue;
-      const std::string key = upload.key.substr(base.size());
-      if (check_path(key)) abort_upload(key, upload.id);
-    }
-    if (page.truncated && page.next_key + "\n" + page.next_id == before) {
-      return make_error(ErrorCode::io, call.what, "the server repeats itself");
-    }
-  } while (page.truncated);
-  return {};
+  auto done = etags ? complete_upload(upload, *etags, expected, false, what, stop)
+                    : Result<ObjectInfo>(std::move(etags).error());
+  if (!done) abort_upload(to, upload);
+  return done;
 }
 
 }  // namespace mediafs::tier::s3

@@ -171,6 +171,8 @@ void Reads::launch(const ReadPtr& read, int attempt) {
   call.what = read->what;
   call.headers.emplace_back("range", "bytes=" + read->range());
   if (!read->etag.empty()) call.headers.emplace_back("if-match", "\"" + read->etag + "\"");
+  call.reply_bytes = read->left();
+  call.access = client_.access_version();
   http::Request request = client_.prepare(call);
   request.on_head = [read](const http::Response& head) { return read->accept_head(head); };
   request.on_body = [read](std::span<const std::byte> bytes) { return read->accept_bytes(bytes); };
@@ -189,7 +191,10 @@ void Reads::launch(const ReadPtr& read, int attempt) {
 
 void Reads::ended(const ReadPtr& read, const Call& call, const Result<http::Response>& outcome) {
   const bool fine = outcome && outcome->status >= 200 && outcome->status < 300;
-  if (fine && read->left() == 0) return finish(read, {});
+  if (fine && read->left() == 0) {
+    client_.budget().went_well();
+    return finish(read, {});
+  }
   if (read->is_cancelled())
     return finish(read, make_error(ErrorCode::cancelled, read->what, "asked to stop"));
   if (read->refused) return finish(read, *read->refused);
@@ -207,7 +212,8 @@ void Reads::ended(const ReadPtr& read, const Call& call, const Result<http::Resp
   }
   const auto wait = S3Client::pause(read->fruitless, verdict.error);
   const bool versioned = read->given == 0 || !read->etag.empty();  // else going on could mix two versions
-  if (cancelled || !verdict.again || !versioned || read->fruitless >= kTries || !wait) {
+  if (cancelled || !verdict.again || !versioned || read->fruitless >= kTries || !wait ||
+      !client_.budget().take()) {
     if (cancelled) verdict.error.code = ErrorCode::cancelled;
     return finish(read, std::move(verdict.error));
   }

@@ -149,6 +149,23 @@ Result<UploadsPage> parse_uploads(std::string_view xml) {
   return page;
 }
 
+Result<PartsPage> parse_parts(std::string_view xml) {
+  pugi::xml_document document;
+  MEDIAFS_ASSIGN(const pugi::xml_node top, parse(document, xml, "ListPartsResult"));
+  PartsPage page;
+  page.truncated = text(top, "IsTruncated") == "true";
+  page.next = number<std::uint64_t>(text(top, "NextPartNumberMarker")).value_or(0);
+  for (const pugi::xml_node& node : top.children()) {
+    if (local_name(node) != "Part") continue;
+    const auto part = number<std::uint64_t>(text(node, "PartNumber"));
+    const auto size = number<std::uint64_t>(text(node, "Size"));
+    if (!part || !size)
+      return make_error(ErrorCode::io, "read the server's list of parts", "an entry is broken");
+    page.parts.push_back({*part, *size, unquote_etag(text(node, "ETag"))});
+  }
+  return page;
+}
+
 Result<std::string> parse_upload_id(std::string_view xml) {
   pugi::xml_document document;
   MEDIAFS_ASSIGN(const pugi::xml_node top, parse(document, xml, "InitiateMultipartUploadResult"));

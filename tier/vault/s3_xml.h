@@ -38,16 +38,28 @@ struct ListPage {
 };
 Result<ListPage> parse_list(std::string_view xml);
 
-struct Upload {
+struct ListedUpload {
   std::string key;
   std::string id;
 };
 struct UploadsPage {
-  std::vector<Upload> uploads;
+  std::vector<ListedUpload> uploads;
   bool truncated = false;
   std::string next_key, next_id;
 };
 Result<UploadsPage> parse_uploads(std::string_view xml);
+
+struct ListedPart {
+  std::uint64_t number = 0;  // from 1
+  std::uint64_t size_bytes = 0;
+  std::string etag;
+};
+struct PartsPage {
+  std::vector<ListedPart> parts;
+  bool truncated = false;
+  std::uint64_t next = 0;
+};
+Result<PartsPage> parse_parts(std::string_view xml);
 
 Result<std::string> parse_upload_id(std::string_view xml);  // InitiateMultipartUploadResult
 Result<std::string> parse_result_etag(

@@ -4,6 +4,7 @@
 
 #include "common/path.h"
 #include "common/sync.h"
+#include "tier/vault/breaker.h"
 #include "tier/vault/dir.h"
 #include "tier/vault/s3.h"
 
@@ -35,7 +36,8 @@ Result<std::unique_ptr<Vault>> open_vault(const Config& config, const Credential
   if (url.starts_with("file://")) return open_dir_url(config);
   if (url.starts_with("s3://")) {
     MEDIAFS_ASSIGN(s3::Options options, s3::options_from(config, credentials));
-    return s3::open_s3_vault(std::move(options));
+    options.read_credentials = [config] { return load_credentials(config, process_environment()); };
+    return with_breaker(s3::open_s3_vault(std::move(options)));
   }
   return bad_url(url, "unknown kind of vault (use file:///path or s3://bucket/prefix)");
 }

@@ -7,7 +7,8 @@
 // Errors:     not_found, exists, offline, timeout, throttled (with retry_after_ms), credentials, permission, changed
 //             (if_match failed), corrupt (the store's checksum is not ours), no_space, cancelled, invalid, io.
 // Crash:      put, copy and remove are atomic: an object is whole under its key or not there at all. What a kill
-//             leaves behind (temporary files, unfinished multipart uploads) collect_garbage() removes.
+//             leaves behind (temporary files, unfinished uploads) collect_garbage() removes, but for uploads that the
+//             next put of the same bytes goes on with.
 // Invariants: (1) put answers success only after the store confirmed size and checksum of the very bytes it holds.
 #pragma once
 
@@ -53,7 +54,7 @@ struct PutSource {
   std::uint64_t size_bytes = 0;
   // Called with bytes newly sent; may be unset.
   std::function<void(std::uint64_t)> progress = {};
-  // `exists` if something stands under the key. A store that can't be asked to refuse overwrites it.
+  // `exists` if something stands under the key. A store that can't be asked to refuse is looked at first.
   bool only_new = false;
 };
 
@@ -93,13 +94,14 @@ class Vault {
   virtual Status list(const std::string& prefix, const std::function<bool(std::vector<ObjectInfo>&&)>& page,
                       std::stop_token stop) = 0;
   // All objects whose keys come after `after`, in the order of their keys' bytes, where the store lists so; else all.
+  // What stands before a driver passes it on.
   virtual Status list_after(const std::string& after,
                             const std::function<bool(std::vector<ObjectInfo>&&)>& page,
                             std::stop_token stop) {
     static_cast<void>(after);
     return list("", page, std::move(stop));
   }
-  // Unfinished uploads of a process that is gone. REQUIRES: no put runs.
+  // Unfinished uploads of a process that is gone, and that no put can go on with. REQUIRES: no put runs.
   virtual Status collect_garbage() = 0;
 
   // Blocking form of start_read.
