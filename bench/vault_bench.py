@@ -49,7 +49,8 @@ class Plan:
         self.bigs = {"big/%02d.mkv" % n: (64 if quick else 256) * MIB for n in range(2 if quick else 5)}
         self.seek = {"seek/film.mkv": (256 if quick else 1024) * MIB}
         self.probes = {"probe/%03d.mkv" % n: 8 * MIB for n in range(40 if quick else 200)}
-        self.tree = {"tree/s%02d/d%03d/f%02d.nfo" % (d // 20, d, n): KIB
+        self.root = "tree-quick" if quick else "tree"
+        self.tree = {"%s/s%02d/d%03d/f%02d.nfo" % (self.root, d // 20, d, n): KIB
                      for d in range(FOLDERS // (20 if quick else 1)) for n in range(PER_FOLDER)}
         self.uploads = {name: (count // (10 if quick and count > 9 else 1), size // (4 if quick and size > 1 else 1))
                         for name, (count, size) in UPLOADS.items()}
@@ -210,17 +211,17 @@ class Run:
     def measure_f(self, client, _):
         before, began = self.proxy.counted(), time.perf_counter()
         if client.mount is None:
-            client.store.sizes("tree/")
+            client.store.sizes(self.plan.root + "/")
         else:
             drop_caches()
             before, began = self.proxy.counted(), time.perf_counter()
             client.start_empty()
-            wait_for(lambda: self.walk(client.mount + "/tree") == len(self.plan.tree), 300, "all files to be there")
+            wait_for(lambda: self.walk(client.path(self.plan.root)) == len(self.plan.tree), 300, "all files to be there")
         self.put("f mount and walk, s", client.label, time.perf_counter() - began)
         self.put("f   requests", client.label, self.proxy.counted()["requests"] - before["requests"])
         if client.mount is not None:
             began = time.perf_counter()
-            self.walk(client.mount + "/tree")
+            self.walk(client.path(self.plan.root))
             self.put("f   again, s", client.label, time.perf_counter() - began)
 
     @staticmethod

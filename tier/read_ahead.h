@@ -52,7 +52,8 @@ class ReadAhead {
     run_bytes_ = std::min(run_bytes_ + size, position_ - run_begin_);
     asked_ = std::max(asked_, position_);
     // The rest of one read that the kernel cut in two is no sign of more to come.
-    if (run_bytes_ < first_bytes_ + first_bytes_ / 4) return {false, asked_, asked_, kSmallestSegment};
+    if (run_bytes_ < first_bytes_ + first_bytes_ / 4)
+      return {false, asked_, asked_, std::clamp(size, kSmallestSegment, kLargestSegment)};
     const auto least = sought_ && run_bytes_ >= kBoldRun ? kPatientWindow : kSmallestWindow;
     window_ = std::clamp(2 * run_bytes_, least, ceiling_);
     const auto segment = std::clamp(std::max(window_ / 4, size), kSmallestSegment, kLargestSegment);
