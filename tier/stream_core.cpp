@@ -12,7 +12,7 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr std::size_t kSpareBuffers = 512;         // 32 MiB
-constexpr std::size_t kMostTransfers = 12;         // that one stream reads ahead with
+constexpr std::size_t kMostTransfers = 16;         // that one stream reads ahead with
 constexpr std::uint64_t kMostNeeded = 8ULL << 20;  // of one read asked for at once
 constexpr std::uint64_t kWithTail = 4ULL << 20;    // smaller files have no tail of their own
 constexpr std::uint64_t kTail = kBlockBytes;
