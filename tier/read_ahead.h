@@ -68,7 +68,9 @@ class ReadAhead {
   void lost(std::uint64_t offset) { asked_ = std::max(position_, std::min(asked_, offset)); }
   // The reader had to wait for bytes at `offset`.
   void waited(std::uint64_t offset) {
-    if (window_ < ceiling_ || ceiling_ >= kLargestWindow || offset < raised_at_ + ceiling_ / 2) return;
+    // A player that seeks and buffers some MiB before it goes on shall not look like one that reads it all.
+    const auto proof = sought_ && ceiling_ == kPatientWindow ? ceiling_ : ceiling_ / 2;
+    if (window_ < ceiling_ || ceiling_ >= kLargestWindow || offset < raised_at_ + proof) return;
     ceiling_ *= 2;
     raised_at_ = offset;
   }

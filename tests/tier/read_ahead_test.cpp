@@ -43,6 +43,21 @@ TEST_CASE("read-ahead: the window grows beyond the patient one only for a reader
   CHECK(window_after(true) <= ReadAhead::kLargestWindow);
 }
 
+TEST_CASE(
+    "read-ahead: a player that waits for its first 8 MiB is served no further than the patient window") {
+  ReadAhead ahead;
+  ahead.note(0, 64 * kKiB, kFile);
+  const std::uint64_t begin = 100'000 * kKiB;
+  std::uint64_t furthest = 0;
+  for (std::uint64_t at = begin; at < begin + 8192 * kKiB; at += 512 * kKiB) {
+    const auto plan = ahead.note(at, 512 * kKiB, kFile);
+    ahead.asked(plan.end);
+    furthest = std::max(furthest, plan.end);
+    ahead.waited(at);
+  }
+  CHECK(furthest <= begin + 8192 * kKiB + ReadAhead::kPatientWindow);
+}
+
 TEST_CASE("read-ahead: a seek starts over; reads out of order are none") {
   ReadAhead ahead;
   ahead.note(0, 128 * kKiB, kFile);
