@@ -33,7 +33,7 @@ import time
 
 from mounts import arguments, drop_caches, new_folder, wait_for
 from s3_store import KIB, MIB, Store, check, content
-from vault_clients import Curl, Ours, Proxy, peers, rclone_copy, start_server
+from vault_clients import Curl, Ours, Proxy, peers, rclone_copy, read, start_server, stream
 
 SHAPES = {"lan": (0, 0), "wan": (20, 50)}
 FOLDERS, PER_FOLDER = 400, 25
@@ -60,33 +60,6 @@ class Plan:
         needed = {"a": self.heads, "b": self.bigs, "c": self.bigs, "d": self.seek, "e": self.probes, "f": self.tree,
                   "g": self.bigs, "h": {}, "i": self.bigs}
         return {name: size for letter in letters for name, size in needed[letter].items()}
-
-
-def read(fd, name, offset, size):
-    """Seconds; compared afterwards."""
-    got, began = [], time.perf_counter()
-    left = size
-    while left:
-        data = os.pread(fd, left, offset + size - left)
-        if not data:
-            raise SystemExit("%s ends before %d" % (name, offset + size))
-        got.append(data)
-        left -= len(data)
-    seconds = time.perf_counter() - began
-    check(name, offset, b"".join(got))
-    return seconds
-
-
-def stream(path, into):
-    """Seconds; `into` has the file's size."""
-    began, view, at = time.perf_counter(), memoryview(into), 0
-    with open(path, "rb", buffering=0) as f:
-        while at < len(view):
-            got = f.readinto(view[at:at + MIB])
-            if not got:
-                raise SystemExit("%s ends after %d bytes" % (path, at))
-            at += got
-    return time.perf_counter() - began
 
 
 class Run:
@@ -332,21 +305,31 @@ def table(shape, found):
     sys.stdout.flush()
 
 
-def measure(a, base, plan, server, shape):
+def measure(a, base, plan, server, shape, all_found):
     proxy, clients = Proxy(server, *SHAPES[shape]), []
     try:
         folder = base + "/" + shape
         os.makedirs(folder)
         clients = [Curl(proxy.store), Ours(a.program, folder, proxy.store)] + peers(folder, proxy.store, a.peers)
         run = Run(plan, folder, server, proxy, clients)
+        all_found[shape] = run.found
         # Nothing of the way is in what the kernel has already.
         letters = a.only.replace("i", "") if shape != a.shape[0] else a.only
         run.run(letters, a.rounds)
-        return run.found
     finally:
+        table(shape, all_found.get(shape, {}))  # of one that was interrupted, too
         for client in clients:
             client.stop()
         proxy.stop()
+
+
+ENDING = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+
+
+def end(*_):
+    for number in ENDING:  # one is enough: what was started is to be ended in peace
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def main():
@@ -364,8 +347,8 @@ def main():
     parser.add_argument("--json", help="all figures into this file")
     a = parser.parse_args()
     a.rounds = a.rounds or (1 if a.quick else 3)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit("ended by a signal"))
+    for number in ENDING:
+        signal.signal(number, end)
     base, process, found = new_folder(a.work, "mediafs-vault-bench"), None, {}
     os.makedirs(base)
     try:
@@ -377,12 +360,13 @@ def main():
         server.make_bucket()
         server.fill(plan.of(a.only))
         for shape in a.shape:
-            found[shape] = measure(a, base, plan, server, shape)
-            table(shape, found[shape])
+            measure(a, base, plan, server, shape, found)
+    except KeyboardInterrupt:
+        sys.exit("ended by a signal")
+    finally:
         if a.json:
             with open(a.json, "w") as f:
                 json.dump({"found": found, "kernel": os.uname().release}, f, indent=1)
-    finally:
         if process:
             process.terminate()
             process.wait(60)

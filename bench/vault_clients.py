@@ -9,7 +9,7 @@ import sys
 import time
 
 from mounts import Mediafs, wait_for
-from s3_store import KIB, Store
+from s3_store import KIB, MIB, Store, check
 
 
 def start_server(folder):
@@ -212,3 +212,30 @@ def rclone_copy(store, folder, prefix):
                     "--s3-no-check-bucket"], env=dict(os.environ, **rclone_environment(store)), check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.perf_counter() - began, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def read(fd, name, offset, size):
+    """Seconds; compared afterwards."""
+    got, began = [], time.perf_counter()
+    left = size
+    while left:
+        data = os.pread(fd, left, offset + size - left)
+        if not data:
+            raise SystemExit("%s ends before %d" % (name, offset + size))
+        got.append(data)
+        left -= len(data)
+    seconds = time.perf_counter() - began
+    check(name, offset, b"".join(got))
+    return seconds
+
+
+def stream(path, into):
+    """Seconds; `into` has the file's size."""
+    began, view, at = time.perf_counter(), memoryview(into), 0
+    with open(path, "rb", buffering=0) as f:
+        while at < len(view):
+            got = f.readinto(view[at:at + MIB])
+            if not got:
+                raise SystemExit("%s ends after %d bytes" % (path, at))
+            at += got
+    return time.perf_counter() - began
