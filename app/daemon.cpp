@@ -30,7 +30,6 @@
 #include "watcher/watcher.h"
 
 namespace mediafs::app {
-
 namespace {
 
 std::string dump(const Result<Json>& report) {
@@ -373,6 +372,7 @@ Status Daemon::serve(const std::function<void()>& ready) {
       p.ask_to_stop(Parts::Stop::now);
       return;
     }
+    p.mount->read_far_ahead();
     p.begin_work();
     log::info("the tree is served", {{"path", p.config.mount.path}});
     ready();

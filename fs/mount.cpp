@@ -28,6 +28,9 @@ namespace {
 
 constexpr std::chrono::milliseconds kInterruptEvery{50};
 constexpr std::chrono::milliseconds kReadOnFor{1'000}, kReadOnEvery{1};
+// A read of a MiB, wherever it begins, is asked for as it is: the kernel adds to one that is larger than this. And it makes
+// the first 64 KiB of a file no more than 128, as long as this is less than 2 MiB.
+constexpr std::uint64_t kReadAhead = 1536U << 10;
 constexpr std::chrono::milliseconds kDrainFor{5'000};  // after the end was asked for
 
 // libfuse prints why a mount failed; that text is the error's cause.
@@ -249,6 +252,13 @@ void Mount::stop() {
 
 void Mount::let_go() {
   impl_->detach();
+}
+
+void Mount::read_far_ahead() {
+  if (!impl_->connection) return;
+  if (auto done = read_ahead(*impl_->connection, kReadAhead); !done)
+    log::info("the kernel reads in small pieces: reading from the vault and the share costs more",
+              {{"why", done.err().message()}});
 }
 
 void Mount::noticed(Noticed what, std::string_view path) {

@@ -52,6 +52,8 @@ class Mount {
   // Unmounts, so that nobody finds the tree any more; what has files open goes on with them, and run() returns when the
   // last one is closed.
   void let_go();
+  // Has the kernel ask for much at once of what it does not read by itself, where it lets us. Once the tree answers.
+  void read_far_ahead();
 
   // Something was noticed underneath, be it our own doing. The kernel is told of what is news to it. Queued; returns at
   // once.

@@ -185,6 +185,16 @@ Status abort_connection(unsigned number) {
   return {};
 }
 
+Status read_ahead(unsigned number, std::uint64_t size_bytes) {
+  const std::string file = "/sys/class/bdi/0:" + std::to_string(number) + "/read_ahead_kb";
+  MEDIAFS_ASSIGN(const Fd fd, open_at(AT_FDCWD, file, O_WRONLY | O_CLOEXEC));
+  const std::string text = std::to_string(size_bytes >> 10U);
+  const ssize_t written = ::write(fd.get(), text.data(), text.size());
+  const int saved = errno;
+  if (written < 0) return errno_error(saved, "write " + file);
+  return {};
+}
+
 Status detach_mount(const std::string& mountpoint) {
   if (umount2(mountpoint.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) return {};
   const int saved = errno;

@@ -19,5 +19,7 @@ Status detach_mount(const std::string& mountpoint);
 Status check_answers(const std::string& place);
 // Ends what waits for a FUSE connection that nobody serves any more; its number is its mount's minor.
 Status abort_connection(unsigned number);
+// How much the kernel asks for at once of files that it reads through that connection. Needs root; INIT sets it anew.
+Status read_ahead(unsigned number, std::uint64_t size_bytes);
 
 }  // namespace mediafs::fs

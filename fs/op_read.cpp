@@ -46,16 +46,21 @@ void read_share(Core& core, DataReply reply, std::shared_ptr<FileHandle> handle,
 
 void read_vault(Core& core, DataReply reply, std::shared_ptr<FileHandle> handle, std::size_t size_bytes,
                 off_t offset) {
-  auto body = [handle, size_bytes, offset](const May& may) -> Result<Bytes> {
-    if (may.level == Level::now) return needs(Level::vault);
-    Bytes bytes(size_bytes);
+  const auto at = static_cast<std::uint64_t>(offset);
+  auto begun = std::make_shared<VaultReader::Begun>();
+  auto body = [handle, size_bytes, at, begun](const May& may) -> Result<std::span<const char>> {
+    if (may.level == Level::now) {
+      // Here the kernel's requests still have their order.
+      *begun = handle->vault->begin(at, size_bytes);
+      return needs(Level::vault);
+    }
+    const std::span<char> room = std::span(buffer_of(size_bytes)).first(size_bytes);
     MEDIAFS_ASSIGN(const std::size_t got,
-                   handle->vault->read(static_cast<std::uint64_t>(offset),
-                                       std::as_writable_bytes(std::span(bytes)), may.stop));
-    bytes.resize(got);
-    return bytes;
+                   handle->vault->read(std::move(*begun), at, std::as_writable_bytes(room), may.stop));
+    return room.first(got);
   };
-  core.serve(std::move(reply), std::move(body), [](DataReply& r, const Bytes& bytes) { r.data(bytes); });
+  core.serve(std::move(reply), std::move(body),
+             [](DataReply& r, std::span<const char> bytes) { r.data(bytes); });
 }
 
 Result<off_t> seek_fd(int fd, off_t offset, int whence) {

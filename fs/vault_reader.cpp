@@ -31,7 +31,17 @@ Result<std::shared_ptr<VaultReader>> VaultReader::open(Core& core, const Found& 
   return reader;
 }
 
-Result<std::size_t> VaultReader::read(std::uint64_t offset, std::span<std::byte> into,
+VaultReader::Begun VaultReader::begin(std::uint64_t offset, std::size_t size_bytes) {
+  MutexLock lock(mutex_);
+  if (local_) return {};
+  auto stream = stream_;
+  lock.unlock();
+  if (offset >= size_bytes_) return {};
+  auto read = stream->begin(offset, std::min<std::size_t>(size_bytes, size_bytes_ - offset));
+  return {std::move(stream), std::move(read)};
+}
+
+Result<std::size_t> VaultReader::read(Begun begun, std::uint64_t offset, std::span<std::byte> into,
                                       const std::stop_token& stop) {
   const bool answers = !core_.vault_answers || core_.vault_answers();
   const SteadyTime deadline = std::chrono::steady_clock::now() +
@@ -44,7 +54,9 @@ Result<std::size_t> VaultReader::read(std::uint64_t offset, std::span<std::byte>
     if (local) return read_some(local->get(), into, offset);
     if (offset >= size_bytes_) return std::size_t{0};
     into = into.first(std::min<std::size_t>(into.size(), size_bytes_ - offset));
-    auto got = stream->read(offset, into, deadline, stop);
+    const bool waits = begun.read != nullptr && begun.stream == stream;
+    auto got = waits ? begun.read->finish(into, deadline, stop) : stream->read(offset, into, deadline, stop);
+    begun = {};
     if (got) return got;
     const ErrorCode code = got.error().code;
     if (attempt > 0 || (code != ErrorCode::not_found && code != ErrorCode::changed)) return got;

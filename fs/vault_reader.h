@@ -20,7 +20,14 @@ class VaultReader {
  public:
   // REQUIRES: row.vault, core.streams.
   static Result<std::shared_ptr<VaultReader>> open(Core& core, const Found& found);
-  Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> into, const std::stop_token& stop);
+  // What a read asks for is on its way; read() then waits for it. Never blocks.
+  struct Begun {
+    std::shared_ptr<tier::Stream> stream;
+    std::unique_ptr<tier::Stream::Read> read;  // before the stream goes
+  };
+  Begun begin(std::uint64_t offset, std::size_t size_bytes);
+  Result<std::size_t> read(Begun begun, std::uint64_t offset, std::span<std::byte> into,
+                           const std::stop_token& stop);
   Result<struct stat> stat();
   void go_on_with(std::shared_ptr<Fd> local);  // the copy that is about to be changed
 

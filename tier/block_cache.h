@@ -103,8 +103,9 @@ class BlockCache {
   void work() noexcept;
   bool next(std::vector<Item>* items, std::vector<Ref>* dropped, std::vector<Ref>* closing, Request** request)
       EXCLUDES(mutex_);
-  void write(const Item& item);
-  bool store(const Item& item);
+  void write(std::vector<Item> items);
+  bool store(std::span<const Item> run);
+  Status write_run(std::span<const Item> run, std::uint64_t size_bytes);
   bool make_room(std::uint64_t bytes);
   std::uint64_t evict(std::uint64_t bytes);
   std::vector<Victim> choose(std::uint64_t bytes, std::uint64_t* freed) REQUIRES(mutex_);

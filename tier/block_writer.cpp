@@ -1,8 +1,13 @@
 // The block cache's one thread that changes the disk: writes, syncs, evicts and removes.
+#include <sys/uio.h>
+
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <exception>
 #include <iterator>
+#include <span>
+#include <tuple>
 
 #include "common/crash.h"
 #include "common/log.h"
@@ -15,6 +20,7 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr std::size_t kBatchItems = 64;
+constexpr std::size_t kMostTogether = 16;  // 1 MiB
 constexpr std::uint64_t kSyncBytes =
     256ULL << 20;  // while the queue is busy: what comes during a sync is not cached
 constexpr milliseconds kSyncAfter{500};
@@ -43,7 +49,7 @@ void BlockCache::work() noexcept {
       std::vector<Ref> closing;
       running = next(&items, &dropped, &closing, &request);
       for (const auto& entry : dropped) remove_block_files(directory_.get(), block_file_name(entry->object_));
-      for (const auto& item : items) write(item);
+      write(std::move(items));
       if (request != nullptr && request->shrink_bytes > 0)
         request->freed_bytes = evict(request->shrink_bytes);
       const bool idle = items.empty() && steady_clock::now() >= dirty_since_ + kSyncAfter;
@@ -92,47 +98,87 @@ bool BlockCache::next(std::vector<Item>* items, std::vector<Ref>* dropped, std::
   }
 }
 
-void BlockCache::write(const Item& item) {
-  const bool written = store(item);
+// Neighbours together: several transfers' blocks come mixed, and each call to the file system has its price.
+void BlockCache::write(std::vector<Item> items) {
+  std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) {
+    return std::tie(a.entry, a.block) < std::tie(b.entry, b.block);
+  });
+  std::vector<bool> written(items.size());
+  for (std::size_t i = 0; i < items.size();) {
+    std::size_t end = i + 1;
+    while (end < items.size() && end < i + kMostTogether && items[end].entry == items[i].entry &&
+           items[end].block == items[end - 1].block + 1) {
+      ++end;
+    }
+    const std::span<const Item> run(&items[i], end - i);
+    const bool whole = run.size() > 1 && store(run);
+    for (; i < end; ++i) written[i] = whole || store(std::span(&items[i], 1));
+  }
   {
     MutexLock lock(mutex_);
-    queue_bytes_ -= block_bytes(item.entry->object_.size_bytes, item.block);
-    if (--item.entry->queued_ == 0 && item.entry->users_ == 0) closing_.push_back(item.entry);
+    for (const auto& item : items) {
+      queue_bytes_ -= block_bytes(item.entry->object_.size_bytes, item.block);
+      if (--item.entry->queued_ == 0 && item.entry->users_ == 0) closing_.push_back(item.entry);
+    }
   }
-  if (item.done) item.done(written);
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (items[i].done) items[i].done(written[i]);
+  }
 }
 
-bool BlockCache::store(const Item& item) {
-  auto& entry = *item.entry;
-  const auto size = block_bytes(entry.object_.size_bytes, item.block);
-  const auto extent = item.block / kExtentBlocks;
-  const auto bit = 1U << (item.block % kExtentBlocks);
+// False: not all of them are in the cache.
+bool BlockCache::store(std::span<const Item> run) {
+  auto& entry = *run.front().entry;
+  std::uint64_t size = 0;
   {
     MutexLock lock(mutex_);
     if (entry.dropped_) return false;
-    const auto at = entry.extents_.find(extent);
-    if (at != entry.extents_.end() && (at->second.present & bit) != 0) return true;
+    std::size_t here = 0;
+    for (const auto& item : run) {
+      const auto at = entry.extents_.find(item.block / kExtentBlocks);
+      const auto bit = 1U << (item.block % kExtentBlocks);
+      if (at != entry.extents_.end() && (at->second.present & bit) != 0) ++here;
+      size += block_bytes(entry.object_.size_bytes, item.block);
+    }
+    if (here > 0) return here == run.size();  // one by one then
   }
   if (steady_clock::now() < paused_until_ || !make_room(size)) return false;
   if (options_.may_write && !options_.may_write(size)) return false;
-  auto open_files = files(item.entry, true);
-  Status written = open_files
-                       ? write_all((*open_files)->data(), {item.bytes.get(), static_cast<std::size_t>(size)},
-                                   item.block * kBlockBytes)
-                       : Status(open_files.err());
-  if (!written) {
+  if (auto written = write_run(run, size); !written) {
     log::warning("block_cache.write", written.err(), {{"path", entry.object_.key}});
     paused_until_ = steady_clock::now() + kPauseAfterFailure;
     return false;
   }
   MutexLock lock(mutex_);
   if (entry.dropped_) return false;
-  gain(entry, extent, bit);
+  for (const auto& item : run) gain(entry, item.block / kExtentBlocks, 1U << (item.block % kExtentBlocks));
   if (dirty_.empty()) dirty_since_ = steady_clock::now();
   dirty_bytes_ += size;
-  if (!entry.dirty_) dirty_.push_back(item.entry);
+  if (!entry.dirty_) dirty_.push_back(run.front().entry);
   entry.dirty_ = true;
   return true;
+}
+
+Status BlockCache::write_run(std::span<const Item> run, std::uint64_t size_bytes) {
+  MEDIAFS_ASSIGN(const auto open_files, files(run.front().entry, true));
+  const auto offset = run.front().block * kBlockBytes;
+  if (run.size() > 1) {
+    std::array<iovec, kMostTogether> parts{};
+    for (std::size_t i = 0; i < run.size(); ++i) {
+      const auto size = block_bytes(run[i].entry->object_.size_bytes, run[i].block);
+      parts[i] = {.iov_base = const_cast<std::byte*>(run[i].bytes.get()), .iov_len = size};
+    }
+    const ssize_t written =
+        ::pwritev(open_files->data(), parts.data(), static_cast<int>(run.size()), static_cast<off_t>(offset));
+    if (written == static_cast<ssize_t>(size_bytes)) return {};
+  }
+  // What one call did not do is done step by step, or fails with its reason.
+  for (const auto& item : run) {
+    const auto size = block_bytes(item.entry->object_.size_bytes, item.block);
+    MEDIAFS_TRY(write_all(open_files->data(), {item.bytes.get(), static_cast<std::size_t>(size)},
+                          item.block * kBlockBytes));
+  }
+  return {};
 }
 
 bool BlockCache::make_room(std::uint64_t bytes) {

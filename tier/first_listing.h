@@ -1,5 +1,5 @@
 // First contact with a vault that the catalogue doesn't know: its listing becomes vault-only files, without a request for
-// any one of them. The next page is asked for while the last is written.
+// any one of them.
 // Threads:    run() on one thread at a time; progress() from any.
 // Borrows:    Branches (outlives it).
 // Errors:     the vault's and the catalogue's.
@@ -13,6 +13,7 @@
 #include <functional>
 #include <stop_token>
 #include <utility>
+#include <vector>
 
 #include "tier/mover.h"
 
@@ -31,11 +32,13 @@ class FirstListing {
   Progress progress() const { return {running_, objects_}; }
 
  private:
-  class Importing;
+  Status take(std::vector<ObjectInfo>&& page);
   Branches& b_;
   const std::function<void()> named_;
   std::atomic<bool> running_{false};
   std::atomic<std::uint64_t> objects_{0};
+  std::uint64_t found_ = 0;  // new ones
+  SteadyTime told_{};        // of the progress
 };
 
 }  // namespace mediafs::tier

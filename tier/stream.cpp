@@ -51,37 +51,38 @@ class Retries {
   bool tried_again_ = false;
 };
 
-class CachedStream final : public Stream {
+class CachedRead final : public Stream::Read {
  public:
-  CachedStream(StreamCore& core, const CachedObject& object) : core_(core), object_(core.open(object)) {}
-  ~CachedStream() override { core_.close(object_, state_); }
-
-  Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> into, SteadyTime deadline,
-                           std::stop_token stop) override {
+  CachedRead(StreamCore& core, std::shared_ptr<streaming::Object> object, streaming::StreamState& state,
+             std::uint64_t offset, std::size_t size_bytes)
+      : core_(core), object_(std::move(object)), state_(state) {
     const auto total = object_->name.size_bytes;
-    if (offset >= total || into.empty()) return std::size_t{0};
-    into = into.first(static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), total - offset)));
-    streaming::Waiter waiter;
-    waiter.begin = offset;
-    waiter.end = offset + into.size();
+    waiter_.begin = std::min(offset, total);
+    waiter_.end = waiter_.begin + std::min<std::uint64_t>(size_bytes, total - waiter_.begin);
+    if (waiter_.end > waiter_.begin) core_.prepare(object_, state_, waiter_);
+  }
+  ~CachedRead() override {
+    if (waiter_.end > waiter_.begin) core_.finish(object_, waiter_);
+  }
+  CachedRead(const CachedRead&) = delete;
+  CachedRead& operator=(const CachedRead&) = delete;
+
+  Result<std::size_t> finish(std::span<std::byte> into, SteadyTime deadline, std::stop_token stop) override {
+    into = into.first(static_cast<std::size_t>(waiter_.end - waiter_.begin));
+    if (into.empty()) return std::size_t{0};
     // Outside of every lock: its destructor waits for a callback that is running.
     std::optional<std::stop_callback<std::function<void()>>> interrupt;
-    if (stop.stop_possible()) interrupt.emplace(stop, [this, &waiter] { core_.wake(waiter); });
-
-    core_.prepare(object_, state_, waiter);
-    auto result = read_all(offset, into, waiter, deadline, stop);
-    core_.finish(object_, waiter);
-    return result;
+    if (stop.stop_possible()) interrupt.emplace(stop, [this] { core_.wake(waiter_); });
+    return read_all(into, deadline, stop);
   }
 
  private:
-  Result<std::size_t> read_all(std::uint64_t offset, std::span<std::byte> into, streaming::Waiter& waiter,
-                               SteadyTime deadline, const std::stop_token& stop) {
+  Result<std::size_t> read_all(std::span<std::byte> into, SteadyTime deadline, const std::stop_token& stop) {
     Retries retries;
     std::size_t done = 0;
     while (done < into.size()) {
-      auto got =
-          core_.read_some_of(object_, state_, offset + done, into.subspan(done), waiter, deadline, stop);
+      auto got = core_.read_some_of(object_, state_, waiter_.begin + done, into.subspan(done), waiter_,
+                                    deadline, stop);
       if (got) {
         done += *got;
         retries.progress();
@@ -90,7 +91,7 @@ class CachedStream final : public Stream {
       if (stop.stop_requested()) return got.err();
       const auto delay = retries.next(got.err());
       if (!delay || steady_clock::now() + *delay >= deadline) return got.err();
-      if (!core_.pause(waiter, steady_clock::now() + *delay, stop)) {
+      if (!core_.pause(waiter_, steady_clock::now() + *delay, stop)) {
         return make_error(ErrorCode::cancelled, "read " + object_->name.key, "the reader was interrupted");
       }
     }
@@ -98,6 +99,21 @@ class CachedStream final : public Stream {
     return done;
   }
 
+  StreamCore& core_;
+  const std::shared_ptr<streaming::Object> object_;
+  streaming::StreamState& state_;  // guarded by the core's mutex
+  streaming::Waiter waiter_;
+};
+
+class CachedStream final : public Stream {
+ public:
+  CachedStream(StreamCore& core, const CachedObject& object) : core_(core), object_(core.open(object)) {}
+  ~CachedStream() override { core_.close(object_, state_); }
+  std::unique_ptr<Read> begin(std::uint64_t offset, std::size_t size_bytes) override {
+    return std::make_unique<CachedRead>(core_, object_, state_, offset, size_bytes);
+  }
+
+ private:
   StreamCore& core_;
   const std::shared_ptr<streaming::Object> object_;
   streaming::StreamState state_;  // guarded by the core's mutex

@@ -22,6 +22,7 @@
 #include <span>
 #include <stop_token>
 #include <string>
+#include <utility>
 
 #include "common/clock.h"
 #include "common/result.h"
@@ -37,10 +38,21 @@ struct CachedObject {
 
 class Stream {
  public:
+  // A read in two steps: what begin() asked for is on its way; finish() waits for it. The stream outlives it.
+  class Read {
+   public:
+    virtual ~Read() = default;
+    // Up to the size that it began with; fewer only at the object's end. REQUIRES: once, into.size() at least that size.
+    virtual Result<std::size_t> finish(std::span<std::byte> into, SteadyTime deadline,
+                                       std::stop_token stop = {}) = 0;
+  };
   virtual ~Stream() = default;  // cancels what only it waited for
-  // Up to into.size() bytes; fewer only at the object's end.
-  virtual Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> into, SteadyTime deadline,
-                                   std::stop_token stop = {}) = 0;
+  // Returns at once. Best called in the order in which the reads were asked for: what is read ahead goes by that.
+  virtual std::unique_ptr<Read> begin(std::uint64_t offset, std::size_t size_bytes) = 0;
+  Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> into, SteadyTime deadline,
+                           std::stop_token stop = {}) {
+    return begin(offset, into.size())->finish(into, deadline, std::move(stop));
+  }
 };
 
 struct StreamStats {

@@ -11,17 +11,22 @@ namespace {
 
 using std::chrono::steady_clock;
 
-constexpr std::size_t kSpareBuffers = 256;         // 16 MiB
-constexpr std::size_t kMostTransfers = 12;         // that one stream reads ahead with
+constexpr std::size_t kSpareBuffers = 512;         // 32 MiB
+constexpr std::size_t kMostTransfers = 16;         // that one stream reads ahead with
 constexpr std::uint64_t kMostNeeded = 8ULL << 20;  // of one read asked for at once
 constexpr std::uint64_t kWithTail = 4ULL << 20;    // smaller files have no tail of their own
 constexpr std::uint64_t kTail = kBlockBytes;
+constexpr std::uint64_t kNearlyThere = 256ULL << 10;  // what costs less to wait for than another connection
 
 // Players and scanners look at the end of these right after the beginning: the index is there.
 bool has_index_at_end(std::string_view key) {
   static constexpr std::array<std::string_view, 9> kKinds{".mkv",  ".mp4", ".m4v",  ".mov", ".avi",
                                                           ".webm", ".ts",  ".m2ts", ".mpg"};
   return std::any_of(kKinds.begin(), kKinds.end(), [&](auto kind) { return key.ends_with(kind); });
+}
+
+bool ends_soon(const Transfer& transfer) {
+  return transfer.got > 0 && transfer.size - transfer.got <= kNearlyThere;
 }
 
 bool overlaps(const Transfer& transfer, std::uint64_t begin, std::uint64_t end) {
@@ -85,6 +90,8 @@ void StreamCore::close(const std::shared_ptr<Object>& object, StreamState& strea
     unwant(*object, stream, 0, 0, &cancels);
     last = --object->streams == 0;
     if (last) {
+      const Starts transfers(object->transfers.begin(), object->transfers.end());
+      for (const auto& transfer : transfers) abandon(*transfer, &cancels);  // those that end soon, too
       const auto at = objects_.find({object->name.key, object->name.etag, object->name.size_bytes});
       if (at != objects_.end() && at->second == object) objects_.erase(at);
       for (auto block = object->blocks.begin(); block != object->blocks.end();) {
@@ -135,7 +142,8 @@ void StreamCore::finish(const std::shared_ptr<Object>& object, Waiter& waiter) {
     // What only this read kept alive after its stream went elsewhere.
     const Starts transfers(object->transfers.begin(), object->transfers.end());
     for (const auto& transfer : transfers) {
-      if (transfer->owners.empty() && !needed(*transfer)) abandon(*transfer, &cancels);
+      if (transfer->owners.empty() && !needed(*transfer) && !ends_soon(*transfer))
+        abandon(*transfer, &cancels);
     }
   }
   run({}, cancels);
@@ -162,7 +170,9 @@ std::uint64_t StreamCore::ask(const std::shared_ptr<Object>& object, StreamState
   auto block = range.begin / kBlockBytes;
   want(*object, stream, range.begin, range.end);
   while (block < last && !stopping_) {
-    auto run = missing_run(*object, block, std::min(last - block, segment));
+    // A small rest is no request of its own.
+    const auto left = last - block;
+    auto run = missing_run(*object, block, left <= segment + segment / 4 ? left : segment);
     if (run == 0) {
       const auto cached = object->entry == nullptr ? 0 : cache_->run(object->entry, block, last - block);
       block += std::max<std::uint64_t>(1, cached);
@@ -234,7 +244,7 @@ void StreamCore::unwant(Object& object, StreamState& stream, std::uint64_t begin
   const Starts transfers(object.transfers.begin(), object.transfers.end());
   for (const auto& transfer : transfers) {
     if (overlaps(*transfer, begin, end) || std::erase(transfer->owners, &stream) == 0) continue;
-    if (transfer->owners.empty() && !needed(*transfer)) abandon(*transfer, cancels);
+    if (transfer->owners.empty() && !needed(*transfer) && !ends_soon(*transfer)) abandon(*transfer, cancels);
   }
 }
 

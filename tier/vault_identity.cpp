@@ -105,7 +105,8 @@ void GuardedVault::settle(VaultState state) {
 
 Status GuardedVault::probe() {
   const SteadyTime began = std::chrono::steady_clock::now();
-  auto state = identify();
+  bool probed = false;
+  auto state = identify(&probed);
   if (!state) {
     // One that asks us to slow down is still the one that it was.
     if (state.err().code != ErrorCode::throttled) settle(VaultState::unknown);
@@ -124,13 +125,14 @@ Status GuardedVault::probe() {
     fresh_ = began;
   }
   accept_new_ = false;
-  return driver_->probe();
+  return probed ? Status() : driver_->probe();
 }
 
 // A root that was never seen is made by the driver's probe: so a vault that is known is asked for its marker first.
-Result<VaultState> GuardedVault::identify() {
+Result<VaultState> GuardedVault::identify(bool* probed) {
   MEDIAFS_ASSIGN(const std::string known, catalogue_.setting(kVaultId));
-  if (known.empty() || accept_new_) MEDIAFS_TRY(driver_->probe());
+  *probed = known.empty() || accept_new_;
+  if (*probed) MEDIAFS_TRY(driver_->probe());
   MEDIAFS_ASSIGN(auto marker, read_vault_marker(*driver_));
   if (!known.empty() && marker == known) return VaultState::ours;
   if (accept_new_) {

@@ -78,7 +78,7 @@ class GuardedVault final : public Vault {
   Status collect_garbage() override;
 
  private:
-  Result<VaultState> identify();
+  Result<VaultState> identify(bool* probed);
   Result<VaultState> first_meeting(const std::optional<std::string>& marker);
   Status accept(std::optional<std::string> marker);
   Result<std::string> write_marker(const std::string& id);

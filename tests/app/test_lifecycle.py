@@ -102,6 +102,9 @@ def options_of_the_mount(bench):
     for option in ("rw", "ro", "nodev", "nosuid", "noexec"):
         check_equal(option in record["options"], option == "rw", option)
     check("allow_other" in record["super"], "allow_other: %s" % record["super"])
+    ahead = "/sys/class/bdi/0:%d/read_ahead_kb" % record["minor"]
+    if os.access(ahead, os.W_OK):
+        check_equal(read_text(ahead).strip(), "1536", "what the kernel asks for at once")
     write(daemon.path("new"), "x")
     bench.wait_until(lambda: not os.path.exists(arrived), 60, "what arrived meanwhile to be filed")
     again = done(mediafs("mount", "--local", bench.folder("other"), daemon.mount), "a second mount", 1)

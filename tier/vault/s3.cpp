@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <future>
 
 #include "common/fd.h"
 #include "common/log.h"
@@ -324,6 +325,28 @@ Status S3Vault::remove(const std::string& key) {
   return std::move(response).error();
 }
 
+namespace {
+
+// A listing's next page, asked for before it is wanted; given up when nobody wants it any more.
+struct PageAhead {
+  explicit PageAhead(const std::stop_token& stop) : forward(stop, Stop{&until}) {}
+  ~PageAhead() {
+    until.request_stop();
+    if (reply.valid()) reply.wait();
+  }
+  PageAhead(const PageAhead&) = delete;
+  PageAhead& operator=(const PageAhead&) = delete;
+  struct Stop {
+    std::stop_source* source;
+    void operator()() const noexcept { source->request_stop(); }
+  };
+  std::stop_source until;
+  std::stop_callback<Stop> forward;
+  std::future<Result<http::Response>> reply;
+};
+
+}  // namespace
+
 Status S3Vault::list(const std::string& prefix, const std::function<bool(std::vector<ObjectInfo>&&)>& page,
                      std::stop_token stop) {
   if (!prefix.empty()) MEDIAFS_TRY(check_path(prefix));
@@ -339,18 +362,29 @@ Status S3Vault::list_pages(const Listing& listing, const std::function<bool(std:
                            const std::stop_token& stop) {
   const std::string base = client_.list_prefix("");
   const bool hide_own = !is_within(listing.folder, kOwn);
-  Call call;
-  call.stop = stop;
-  call.what = "list " + describe();
-  for (std::string token;;) {
+  const std::string what = "list " + describe();
+  const auto ask = [this, &listing, &base, &what](const std::string& token, std::stop_token until) {
+    Call call;
+    call.stop = std::move(until);
+    call.what = what;
     call.query = {{"list-type", "2"},
                   {"encoding-type", "url"},
                   {"max-keys", std::to_string(client_.options().list_page)},
                   {"prefix", client_.list_prefix(listing.folder)}};
     if (token.empty() && !listing.after.empty()) call.query.emplace_back("start-after", base + listing.after);
     if (!token.empty()) call.query.emplace_back("continuation-token", token);
-    MEDIAFS_ASSIGN(const http::Response response, client_.call(call));
+    return client_.call(call);
+  };
+  PageAhead ahead(stop);
+  for (std::string token;;) {
+    MEDIAFS_ASSIGN(const http::Response response, ahead.reply.valid() ? ahead.reply.get() : ask(token, stop));
     MEDIAFS_ASSIGN(ListPage got, parse_list(response.body));
+    if (got.truncated && got.continuation == token)
+      return make_error(ErrorCode::io, what, "the server repeats itself");
+    // The next page is on its way while the caller is busy with this one.
+    if (got.truncated) {
+      ahead.reply = std::async(std::launch::async, ask, got.continuation, ahead.until.get_token());
+    }
     std::vector<ObjectInfo> objects;
     for (ListedObject& object : got.objects) {
       // Folder markers of other tools end in '/'.
@@ -368,7 +402,6 @@ Status S3Vault::list_pages(const Listing& listing, const std::function<bool(std:
     }
     if (!objects.empty() && !page(std::move(objects))) return {};
     if (!got.truncated) return {};
-    if (got.continuation == token) return make_error(ErrorCode::io, call.what, "the server repeats itself");
     token = std::move(got.continuation);
   }
 }

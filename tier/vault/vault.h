@@ -81,7 +81,7 @@ class Vault {
                                 std::stop_token stop) = 0;
   virtual Result<ObjectInfo> head(const std::string& key) = 0;
   // Calls on_bytes in order with pieces of the range, then on_done once: success only if every byte of the range was
-  // given. Both run on the driver's threads and must not block on the vault. Returns a number that cancel takes.
+  // given. Both run on the driver's threads and must not block on the vault. At once returns a number for cancel.
   virtual std::uint64_t start_read(ReadRequest request,
                                    std::function<bool(std::span<const std::byte>)> on_bytes,
                                    std::function<void(Status)> on_done) = 0;
