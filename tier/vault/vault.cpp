@@ -6,6 +6,7 @@
 #include "common/sync.h"
 #include "tier/vault/dir.h"
 #include "tier/vault/s3.h"
+#include "tier/vault/webdav.h"
 
 namespace mediafs::tier {
 
@@ -37,7 +38,11 @@ Result<std::unique_ptr<Vault>> open_vault(const Config& config, const Credential
     MEDIAFS_ASSIGN(s3::Options options, s3::options_from(config, credentials));
     return s3::open_s3_vault(std::move(options));
   }
-  return bad_url(url, "unknown kind of vault (use file:///path or s3://bucket/prefix)");
+  if (url.starts_with("webdav://") || url.starts_with("webdavs://")) {
+    MEDIAFS_ASSIGN(webdav::Options options, webdav::options_from(config, credentials));
+    return webdav::open_webdav_vault(std::move(options));
+  }
+  return bad_url(url, "unknown kind of vault (use file:///path, s3://bucket/prefix or webdavs://host/path)");
 }
 
 Result<std::size_t> Vault::read(ReadRequest request, std::span<std::byte> into) {
