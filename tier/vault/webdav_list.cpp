@@ -44,7 +44,10 @@ Result<std::optional<Entry>> entry_of(const Resource& resource, const std::strin
     return make_error(ErrorCode::io, what, "the server does not say how large " + href + " is");
   entry.info.size_bytes = *resource.size_bytes;
   entry.info.etag = resource.etag;
-  entry.info.meta.mtime_ns = resource.modified_ns;
+  // The file's own time where it is kept: a library that is rebuilt from its vault shows it.
+  ObjectMeta told;
+  meta_from(resource, told);
+  entry.info.meta.mtime_ns = told.mtime_ns;
   return std::optional<Entry>{std::move(entry)};
 }
 

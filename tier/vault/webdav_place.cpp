@@ -135,7 +135,6 @@ Result<DavVault::Moved> DavVault::move_to_place(const Move& move, const Task& ta
       const auto wait = client_.pause(++failures, answer.error());
       if (!DavClient::may_help(answer.error()) || failures >= kTries || !wait) return answer.error();
       wait_unless_stopped(task.stop, std::chrono::steady_clock::now() + *wait);
-      continue;
     }
     MEDIAFS_ASSIGN(const std::optional<Resource> there, look(to, task));
     if (there && there->collection) {
@@ -143,7 +142,7 @@ Result<DavVault::Moved> DavVault::move_to_place(const Move& move, const Task& ta
       overwrite = false;
       continue;
     }
-    if (answer->status != 412) return why_not(above, *answer, task);
+    if (answer && answer->status != 412) return why_not(above, *answer, task);
     if (there && there->size_bytes == move.size_bytes && there->etag == move.etag) {
       MEDIAFS_ASSIGN(const bool done, has_moved(move, task));
       if (done) return Moved::yes;
@@ -151,7 +150,9 @@ Result<DavVault::Moved> DavVault::move_to_place(const Move& move, const Task& ta
     }
     if (there && move.only_new)
       return make_error(ErrorCode::exists, task.what, "something stands there already");
-    if (std::exchange(overwrite, true)) {  // a server that never overwrites
+    const bool never_overwrites = answer && there && overwrite;
+    overwrite = overwrite || answer || there;
+    if (never_overwrites) {
       MEDIAFS_TRY(move_by_aside(move, task));
       return Moved::yes;
     }

@@ -23,7 +23,11 @@ class DavVault::Temp {
     call.path = path();
     call.accept = {404};
     call.what = "remove vault object " + key_;
-    if (auto done = vault_.client_.call(call); !done && done.error().code != ErrorCode::offline)
+    auto done = vault_.client_.call(call);
+    // rclone locks what it is still being sent until it has seen the connection's end.
+    for (int i = 0; i < kMostWaits && !done && done.error().code == ErrorCode::busy; ++i)
+      done = vault_.client_.call(call);
+    if (!done && done.error().code != ErrorCode::offline)
       log::warning("unfinished upload stays until garbage is collected", done.error(), {{"path", key_}});
   }
   Temp(const Temp&) = delete;
@@ -36,6 +40,7 @@ class DavVault::Temp {
   void gone() { stands_ = false; }
 
  private:
+  static constexpr int kMostWaits = 5;
   DavVault& vault_;
   const std::string key_;
   bool stands_ = false;

@@ -182,9 +182,8 @@ std::string propfind_body(Ask ask) {
       "<?xml version=\"1.0\" encoding=\"utf-8\"?><D:propfind xmlns:D=\"DAV:\" "
       "xmlns:m=\"urn:x-mediafs:vault\" "
       "xmlns:o=\"http://owncloud.org/ns\"><D:prop><D:resourcetype/><D:getcontentlength/><D:getlastmodified/>"
-      "<D:getetag/>";
-  if (ask == Ask::all)
-    body += "<m:of/><m:mtime/><m:mode/><m:uid/><m:gid/><m:checksum/><m:sha1/><o:checksums/>";
+      "<D:getetag/><m:of/><m:mtime/><m:mode/>";
+  if (ask == Ask::all) body += "<m:uid/><m:gid/><m:checksum/><m:sha1/><o:checksums/>";
   return body + "</D:prop></D:propfind>";
 }
 
