@@ -195,20 +195,17 @@ class Walk {
   }
 
   void expand(std::list<Item>::iterator at, std::vector<Entry>&& entries) REQUIRES(mutex_) {
-    Item run;
-    const auto flush = [&] {
-      if (!run.objects.empty()) items_.insert(at, std::exchange(run, {}));
-    };
+    std::list<Item> expanded;
     for (Entry& entry : entries) {
       if (entry.folder) {
-        flush();
-        items_.insert(at, Item{.folder = std::move(entry.info.key)});
-      } else {
-        run.objects.push_back(std::move(entry.info));
-        ++waiting_;
+        expanded.push_back({.folder = std::move(entry.info.key)});
+        continue;
       }
+      if (expanded.empty() || expanded.back().folder) expanded.emplace_back();
+      expanded.back().objects.push_back(std::move(entry.info));
+      ++waiting_;
     }
-    flush();
+    items_.splice(at, expanded);
   }
 
   DavClient& client_;

@@ -162,7 +162,12 @@ Result<PutResult> DavVault::put(const std::string& key, const PutSource& source,
   for (int round = 1;; ++round) {
     Temp temp(*this);
     temp.begun();
-    MEDIAFS_ASSIGN(const Xxh128 sent, send(temp, upload, task));
+    const auto answered = send(temp, upload, task);
+    if (!answered) {
+      if (answered.error().code == ErrorCode::offline) temp.gone();  // nor would it hear of a removal
+      return answered.error();
+    }
+    const Xxh128 sent = *answered;
     if (meta.checksum && *meta.checksum != sent)
       return make_error(ErrorCode::changed, task.what, "the file is not the one that was checksummed");
     MEDIAFS_ASSIGN(const std::string etag, prove(temp, upload, sent, task));

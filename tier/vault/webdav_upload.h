@@ -27,7 +27,7 @@ class DavVault::Temp {
     // rclone locks what it is still being sent until it has seen the connection's end.
     for (int i = 0; i < kMostWaits && !done && done.error().code == ErrorCode::busy; ++i)
       done = vault_.client_.call(call);
-    if (!done && done.error().code != ErrorCode::offline)
+    if (!done)
       log::warning("unfinished upload stays until garbage is collected", done.error(), {{"path", key_}});
   }
   Temp(const Temp&) = delete;
