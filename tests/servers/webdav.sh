@@ -48,6 +48,7 @@ DavLockDB "$D/lock/DavLock"
 DocumentRoot "$D/empty"
 Alias /dav "$D/data"
 KeepAlive On
+Timeout 10
 MaxKeepAliveRequests 0
 LimitXMLRequestBody 0
 <Directory "$D/data">

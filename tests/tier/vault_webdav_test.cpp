@@ -111,6 +111,19 @@ TEST_CASE("webdav vault, DavSubject: garbage is removed, what stepped aside goes
   CHECK(value_of(read_bytes(*vault, {"lost/c", 0, 9, ""})) == "only copy");
 }
 
+TEST_CASE("webdav vault, DavSubject: an upload of a killed process that comes in late is removed") {
+  MEDIAFS_SUBJECT(DavSubject, subject);
+  auto options = subject.options();
+  options.sweep_every = std::chrono::milliseconds(0);
+  const auto vault = webdav::open_webdav_vault(options);
+  put_bytes(*vault, "a", "x");
+  by_hand(options, "PUT", ".mediafs/tmp/1-1", "late");
+  put_bytes(*vault, "b", "x");
+  CHECK(subject.garbage() == 1);  // seen once: it may be growing
+  put_bytes(*vault, "c", "x");
+  CHECK(subject.garbage() == 0);
+}
+
 TEST_CASE("webdav vault, DavSubject: a folder is not overwritten unless it holds nothing") {
   MEDIAFS_SUBJECT(DavSubject, subject);
   const auto vault = subject.open();

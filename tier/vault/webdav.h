@@ -11,7 +11,8 @@
 // Errors:     as vault.h; texts come from the server's status and message, bounded, never with a secret.
 // Crash:      an upload goes to .mediafs/tmp and is moved to its place once its bytes have been read back. Servers may
 //             remove an old object before they move the new one there: for that moment its key can be empty, and reads of
-//             ours wait it out. What a kill leaves behind collect_garbage() removes, or moves back.
+//             ours wait it out. What a kill leaves behind collect_garbage() removes, or moves back; what a proxy of the
+//             server's delivers after that is removed by a later put.
 // Invariants: (1) nothing outside the URL's path is read or written; (2) nothing is moved over a folder, and none is removed that
 //             held anything; (3) no redirect is followed.
 // Source:     RFC 4918 (WebDAV), RFC 7617 (Basic), Nextcloud's developer manual (chunked upload v2, X-OC-Mtime).
@@ -39,6 +40,7 @@ struct Options {
   // Sizes that tests lower.
   std::uint64_t chunk_above = 64ULL << 20;  // Nextcloud: up to this, one PUT
   std::uint64_t chunk_bytes = 64ULL << 20;
+  std::chrono::milliseconds sweep_every{600'000};
   std::size_t list_page = 1000;
   int parallel_lists = 4;
 };

@@ -146,9 +146,42 @@ Result<ObjectInfo> DavVault::settle(const std::string& key, const ObjectInfo& ex
   return object_at(key, task);
 }
 
+// A proxy before the server may still be handing on the upload of a killed process when collect_garbage() looks. What is
+// not this process's, and did not change from one look to the next, is removed.
+void DavVault::sweep() {
+  const auto now = std::chrono::steady_clock::now();
+  std::map<std::string, std::string> before;
+  {
+    MutexLock lock(mutex_);
+    if (now - swept_ < client_.options().sweep_every) return;
+    swept_ = now;
+    before.swap(strangers_);
+  }
+  const Task task{"clear up " + describe()};
+  std::map<std::string, std::string> found;
+  const Status seen = walk(client_, {.folder = kTemp, .parallel = 1, .what = task.what}, [&](auto&& objects) {
+    for (const ObjectInfo& object : objects) {
+      if (!base_name(object.key).starts_with(token_ + "-"))
+        found[object.key] = version_of(object.size_bytes, object.etag);
+    }
+    return true;
+  });
+  if (!seen) return;  // the put will say more
+  for (const auto& [key, version] : found) {
+    const auto known = before.find(key);
+    if (known == before.end() || known->second != version) {
+      MutexLock lock(mutex_);
+      strangers_[key] = version;
+    } else if (auto removed = remove_at(client_.path_of(key), task); !removed) {
+      log::warning("unfinished upload stays", removed.error(), {{"path", printable(key)}});
+    }
+  }
+}
+
 Result<PutResult> DavVault::put(const std::string& key, const PutSource& source, const ObjectMeta& meta,
                                 std::stop_token stop) {
   MEDIAFS_TRY(check_key(key));
+  sweep();
   const Task task{"put vault object " + printable(key), std::move(stop)};
   Upload upload{.source = source, .meta = meta};
   if (source.only_new || client_.is_nginx()) {

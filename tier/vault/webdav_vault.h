@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -82,6 +83,8 @@ class DavVault final : public Vault {
   // The object after it was moved to its place, with its metadata.
   Result<ObjectInfo> settle(const std::string& key, const ObjectInfo& expected, const Task& task);
 
+  void sweep() EXCLUDES(mutex_);
+
   // webdav_place.cpp
   struct Move {
     std::string temp;  // key
@@ -117,7 +120,9 @@ class DavVault final : public Vault {
   std::atomic<unsigned> next_temp_{0};
   std::atomic<bool> no_properties_{false};  // the server refused to keep them
   Mutex mutex_;
-  std::set<std::string> made_ GUARDED_BY(mutex_);  // folders that are known to be there
+  std::chrono::steady_clock::time_point swept_ GUARDED_BY(mutex_) = std::chrono::steady_clock::now();
+  std::map<std::string, std::string> strangers_ GUARDED_BY(mutex_);  // in kTemp, and which version was seen
+  std::set<std::string> made_ GUARDED_BY(mutex_);                    // folders that are known to be there
 };
 
 }  // namespace mediafs::tier::webdav
