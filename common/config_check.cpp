@@ -108,6 +108,22 @@ bool has_userinfo(std::string_view authority_and_path) {
   return authority.find('@') != std::string_view::npos;
 }
 
+bool has_password(std::string_view authority_and_path) {
+  const auto authority = authority_and_path.substr(0, authority_and_path.find('/'));
+  const auto at = authority.rfind('@');
+  return at != std::string_view::npos && authority.substr(0, at).find(':') != std::string_view::npos;
+}
+
+Checked check_webdav(std::string_view rest) {
+  const auto authority = rest.substr(0, rest.find('/'));
+  const auto host = authority.substr(authority.rfind('@') + 1);
+  if (host.empty() || host.front() == ':')
+    return wrong("vault.url", "names no host, as in \"webdavs://cloud.example.org/dav/media\"");
+  if (rest.find_first_of("?#") != std::string_view::npos)
+    return wrong("vault.url", "must end with the path, without a query (write ? as %3F and # as %23)");
+  return {};
+}
+
 Checked check_file_vault(const Config& c, std::string path) {
   if (path.empty() || path.front() != '/') {
     return wrong("vault.url", "file:// needs an absolute path, for example \"file:///mnt/vault\"");
@@ -146,18 +162,19 @@ Checked check_vault(Config& c) {
   const auto scheme_end = url.find("://");
   const std::string scheme = scheme_end == std::string::npos ? "" : url.substr(0, scheme_end);
   const std::string rest = scheme.empty() ? "" : url.substr(scheme_end + 3);
-  if (scheme != "file" && has_userinfo(rest)) {
-    return wrong("vault.url", "must not hold a user name or password (put them into vault.credentials)");
-  }
-  if (scheme == "webdav" || scheme == "webdavs") {
-    return wrong("vault.url", scheme + ":// is not supported by this version yet (use s3:// or file://)");
+  const bool is_webdav = scheme == "webdav" || scheme == "webdavs";
+  if (is_webdav ? has_password(rest) : scheme != "file" && has_userinfo(rest)) {
+    return wrong("vault.url",
+                 is_webdav ? "must not hold a password (put it into vault.credentials)"
+                           : "must not hold a user name or password (put them into vault.credentials)");
   }
   if (c.vault.cache_bytes < kSmallestCache) return wrong("vault.cache_size", "must be at least \"8M\"");
   if (scheme == "file") return check_file_vault(c, rest);
+  if (is_webdav) return check_webdav(rest);
   if (!is_s3) {
     return wrong("vault.url", "\"" + printable(url) +
-                                  "\" names no known kind of vault (use s3://bucket/prefix or "
-                                  "file:///path)");
+                                  "\" names no known kind of vault (use s3://bucket/prefix, "
+                                  "webdavs://host/path or file:///path)");
   }
   if (rest.empty() || rest.front() == '/')
     return wrong("vault.url", "names no bucket, as in \"s3://bucket/prefix\"");

@@ -13,7 +13,8 @@ BUILD=(g++ cmake ninja-build pkg-config ca-certificates fuse3 libfuse3-dev libcu
        libpugixml-dev libexpected-dev libarchive-dev libsystemd-dev)
 DEMO=(rsync)
 TEST=(ccache doctest-dev python3 git rsync rclone ffmpeg attr e2fsprogs curl iproute2 procps samba smbnetfs
-      ceph-mon ceph-osd radosgw ceph-common uuid-runtime openssl clang clang-format clang-tidy)
+      ceph-mon ceph-osd radosgw ceph-common uuid-runtime openssl apache2-bin nginx libnginx-mod-http-dav-ext
+      clang clang-format clang-tidy)
 
 say() { echo "packages: $*" >&2; }
 

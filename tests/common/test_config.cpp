@@ -188,8 +188,13 @@ TEST_CASE("config: vault URLs") {
   };
   CHECK(vault("file:///mnt/vault") == "");
   CHECK(vault("s3://bucket") == "");
-  CHECK(vault("webdav://host/x").find("not supported by this version yet") != std::string::npos);
-  CHECK(vault("webdavs://host/x").find("not supported by this version yet") != std::string::npos);
+  CHECK(vault("webdav://host/x") == "");
+  CHECK(vault("webdavs://me@host:8443/remote.php/dav/files/me/Media") == "");
+  CHECK(vault("webdavs:///x").find("names no host") != std::string::npos);
+  CHECK(vault("webdavs://host/x?y").find("without a query") != std::string::npos);
+  const std::string password = vault("webdavs://me:geheim@host/x");
+  CHECK(password.find("must not hold a password") != std::string::npos);
+  CHECK(password.find("geheim") == std::string::npos);
   CHECK(vault("ftp://host").find("m.toml:6: vault.url: \"ftp://host\" names no known kind") == 0);
   CHECK(vault("/mnt/vault").find("names no known kind") != std::string::npos);
   CHECK(vault("file://mnt/vault").find("absolute path") != std::string::npos);

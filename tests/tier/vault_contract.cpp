@@ -10,7 +10,7 @@
 
 namespace mediafs::tier::test {
 
-#define DRIVERS DirSubject, S3Subject
+#define DRIVERS DirSubject, S3Subject, DavSubject
 
 namespace {
 
@@ -44,13 +44,15 @@ TEST_CASE_TEMPLATE("vault: an object goes there and back", S, DRIVERS) {
   CHECK(head.size_bytes == bytes.size());
   CHECK(head.etag == put.info.etag);
   CHECK_FALSE(head.etag.empty());
-  CHECK(head.meta_known);
-  CHECK(head.meta.mtime_ns == meta.mtime_ns);
-  CHECK(head.meta.mode == meta.mode);
-  CHECK(head.meta.uid == meta.uid);
-  CHECK(head.meta.gid == meta.gid);
-  CHECK(head.meta.checksum == meta.checksum);
-  CHECK(head.meta.sha1_hex == meta.sha1_hex);
+  CHECK(head.meta_known == !S::lacks("properties"));
+  if (head.meta_known) {
+    CHECK(head.meta.mtime_ns == meta.mtime_ns);
+    CHECK(head.meta.mode == meta.mode);
+    CHECK(head.meta.uid == meta.uid);
+    CHECK(head.meta.gid == meta.gid);
+    CHECK(head.meta.checksum == meta.checksum);
+    CHECK(head.meta.sha1_hex == meta.sha1_hex);
+  }
 
   CHECK(value_of(read_bytes(*vault, {head.key, 0, bytes.size(), head.etag})) == bytes);
   const auto listed = list_all(*vault);
@@ -114,12 +116,16 @@ TEST_CASE_TEMPLATE("vault: names with hard bytes", S, DRIVERS) {
                                 std::string(250, 'x') + "/" + std::string(255, 'y'),
                                 "a.b",
                                 "ab/c"};
+  if (S::lacks("dotted names in listings"))
+    std::erase_if(keys, [](const auto& key) { return key.front() == '.'; });
   for (const std::string& key : keys) {
     CAPTURE(key);
     CHECK(put_bytes(*vault, key, "of " + key).info.key == key);
   }
   std::sort(keys.begin(), keys.end());
-  CHECK(keys_of(list_all(*vault)) == keys);
+  const auto listed = keys_of(list_all(*vault));
+  for (const std::string& key : keys) CHECK_MESSAGE(std::count(listed.begin(), listed.end(), key) == 1, key);
+  CHECK(listed == keys);
   for (const std::string& key : keys) {
     CAPTURE(key);
     const ObjectInfo head = value_of(vault->head(key));
@@ -155,8 +161,8 @@ TEST_CASE_TEMPLATE("vault: sizes around the borders of parts", S, DRIVERS) {
     const ObjectInfo head = value_of(vault->head(key));
     CHECK(head.size_bytes == size);
     CHECK(head.etag == put.info.etag);
-    CHECK(head.meta.checksum == put.checksum);
-    CHECK(head.meta.mtime_ns == meta.mtime_ns);
+    CHECK((!head.meta_known || head.meta.checksum == put.checksum));
+    CHECK((!head.meta_known || head.meta.mtime_ns == meta.mtime_ns));
     if (size > 0) CHECK(value_of(read_bytes(*vault, {key, 0, size, head.etag})) == bytes);
   }
   CHECK(subject.garbage() == 0);
@@ -224,13 +230,17 @@ TEST_CASE_TEMPLATE("vault: metadata", S, DRIVERS) {
   MEDIAFS_SUBJECT(S, subject);
   const auto vault = subject.open();
   const std::string bytes = make_bytes(2 * kPart + 5, 4);
+  const bool kept = !S::lacks("properties");
   for (const WallNs mtime :
        {WallNs{0}, WallNs{1'700'000'000'000'000'001}, WallNs{4'000'000'000'500'000'000}}) {
     CAPTURE(mtime);
     ObjectMeta meta = some_meta();
     meta.mtime_ns = mtime;
     const Source source("x");
-    CHECK(value_of(vault->put("m", source.put(), meta, {})).info.meta.mtime_ns == mtime);
+    const ObjectInfo put = value_of(vault->put("m", source.put(), meta, {})).info;
+    CHECK((kept || !put.meta_known));
+    if (!kept) continue;
+    CHECK(put.meta.mtime_ns == mtime);
     CHECK(value_of(vault->head("m")).meta.mtime_ns == mtime);
   }
   // A copy, large and small, and a copy onto itself: new metadata, the same bytes, the checksum kept.
@@ -244,9 +254,9 @@ TEST_CASE_TEMPLATE("vault: metadata", S, DRIVERS) {
     CHECK(copied.key == to);
     const ObjectInfo head = value_of(vault->head(to));
     CHECK(head.etag == copied.etag);
-    CHECK(head.meta.mtime_ns == changed.mtime_ns);
-    CHECK(head.meta.mode == 0600);
-    CHECK(head.meta.checksum == large.checksum);
+    CHECK((!kept || head.meta.mtime_ns == changed.mtime_ns));
+    CHECK((!kept || head.meta.mode == 0600));
+    CHECK((!kept || head.meta.checksum == large.checksum));
     CHECK(value_of(read_bytes(*vault, {to, 0, bytes.size(), head.etag})) == bytes);
   }
   put_bytes(*vault, "copies/large", "small");
@@ -263,20 +273,22 @@ TEST_CASE_TEMPLATE("vault: readers see one version or the other, never a mixture
   put_bytes(*vault, "f", a);
   std::atomic<bool> over{false};
   std::atomic<int> mixed{0};
-  std::atomic<int> failed{0};
+  std::vector<std::string> failed;  // the reader's, until it is joined
   std::jthread reader([&] {
     std::string got(a.size(), '\0');
     while (!over) {
       const auto read = vault->read({"f", 0, got.size(), ""}, std::as_writable_bytes(std::span(got)));
-      failed += read ? 0 : 1;
+      if (!read) failed.push_back(read.error().message());
       mixed += read && got != a && got != b ? 1 : 0;
     }
   });
-  for (int i = 0; i < 20; ++i) put_bytes(*vault, "f", i % 2 == 0 ? b : a);
+  // Where only the second tells two versions apart, each waits for the next one.
+  const int versions = S::lacks("ETags finer than a second") ? 4 : 20;
+  for (int i = 0; i < versions; ++i) put_bytes(*vault, "f", i % 2 == 0 ? b : a);
   over = true;
   reader.join();
   CHECK(mixed == 0);
-  CHECK(failed == 0);
+  CHECK_MESSAGE(failed.empty(), (failed.empty() ? std::string() : failed.front()));
 }
 
 TEST_CASE_TEMPLATE("vault: a read is cancelled", S, DRIVERS) {

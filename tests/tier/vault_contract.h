@@ -11,6 +11,7 @@
 #include "common/fd.h"
 #include "tier/vault/s3.h"
 #include "tier/vault/vault.h"
+#include "tier/vault/webdav.h"
 
 namespace mediafs::tier::test {
 
@@ -32,7 +33,8 @@ class DirSubject {
  public:
   DirSubject();
   static std::string unavailable() { return {}; }
-  static constexpr bool kServer = false;
+  static constexpr const char* kName = "DirSubject";
+  static bool lacks(std::string_view) { return false; }
   std::unique_ptr<Vault> open() const;
   // Leftovers of unfinished puts.
   std::size_t garbage() const;
@@ -50,7 +52,8 @@ class S3Subject {
  public:
   S3Subject();
   static std::string unavailable();
-  static constexpr bool kServer = true;
+  static constexpr const char* kName = "S3Subject";
+  static bool lacks(std::string_view) { return false; }
   std::unique_ptr<Vault> open() const;
   s3::Options options() const { return options_; }
   std::size_t garbage() const;
@@ -61,6 +64,24 @@ class S3Subject {
 
  private:
   s3::Options options_;
+};
+
+class DavSubject {
+ public:
+  DavSubject();
+  static std::string unavailable();
+  static constexpr const char* kName = "DavSubject";
+  // What this kind of server can't do, by name; says so.
+  static bool lacks(std::string_view feature);
+  std::unique_ptr<Vault> open() const;
+  webdav::Options options() const { return options_; }
+  std::size_t garbage() const;
+  void pass_to_child() const;
+  static DavSubject from_parent();
+
+ private:
+  explicit DavSubject(webdav::Options options) : options_(std::move(options)) {}
+  webdav::Options options_;
 };
 
 std::string make_bytes(std::size_t size, unsigned seed);
@@ -109,3 +130,4 @@ inline void check_ok(const Status& status) {
 
 TYPE_TO_STRING(mediafs::tier::test::DirSubject);
 TYPE_TO_STRING(mediafs::tier::test::S3Subject);
+TYPE_TO_STRING(mediafs::tier::test::DavSubject);

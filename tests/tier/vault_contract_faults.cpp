@@ -9,7 +9,7 @@
 
 namespace mediafs::tier::test {
 
-#define DRIVERS DirSubject, S3Subject
+#define DRIVERS DirSubject, S3Subject, DavSubject
 
 TEST_CASE_TEMPLATE("vault: a put that is stopped leaves what was there", S, DRIVERS) {
   MEDIAFS_SUBJECT(S, subject);
@@ -104,6 +104,9 @@ TEST_CASE("child: DirSubject" * doctest::skip()) {
 TEST_CASE("child: S3Subject" * doctest::skip()) {
   put_until_killed<S3Subject>();
 }
+TEST_CASE("child: DavSubject" * doctest::skip()) {
+  put_until_killed<DavSubject>();
+}
 
 TEST_CASE_TEMPLATE("vault: a process killed in a put leaves nothing visible, and its garbage is collected", S,
                    DRIVERS) {
@@ -111,7 +114,7 @@ TEST_CASE_TEMPLATE("vault: a process killed in a put leaves nothing visible, and
   subject.pass_to_child();
   std::string self = "/proc/self/exe";
   std::string quiet = "--no-skip";
-  std::string filter = S::kServer ? "--test-case=child: S3Subject" : "--test-case=child: DirSubject";
+  std::string filter = std::string("--test-case=child: ") + S::kName;
   char* const argv[] = {self.data(), quiet.data(), filter.data(), nullptr};
   pid_t child = 0;
   const auto vault = subject.open();
@@ -121,7 +124,7 @@ TEST_CASE_TEMPLATE("vault: a process killed in a put leaves nothing visible, and
   REQUIRE(::waitpid(child, &status, 0) == child);
   REQUIRE(WIFSIGNALED(status));
   CHECK(WTERMSIG(status) == SIGKILL);
-  CHECK(subject.garbage() == 1);
+  if (!S::lacks("leftovers of a killed upload")) CHECK(subject.garbage() == 1);
   CHECK(list_all(*vault).empty());
   CHECK(code_of(vault->head("kil%6Ced + &x")) == ErrorCode::not_found);
   put_bytes(*vault, "other", "x");

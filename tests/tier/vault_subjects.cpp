@@ -11,6 +11,8 @@
 #include "tier/vault/dir.h"
 #include "tier/vault/s3_client.h"
 #include "tier/vault/s3_xml.h"
+#include "tier/vault/webdav_client.h"
+#include "tier/vault/webdav_vault.h"
 
 namespace mediafs::tier::test {
 
@@ -52,6 +54,19 @@ void create_bucket(const s3::Options& options) {
   const auto made = client.call(call);
   const bool there = made || made.error().cause.find("BucketAlready") != std::string::npos;
   REQUIRE_MESSAGE(there, (made ? std::string() : made.error().message()));
+}
+
+webdav::Options dav_options() {
+  Config config;
+  config.vault.url = environment("MEDIAFS_TEST_DAV_URL");
+  Credentials credentials;
+  credentials.user = environment("MEDIAFS_TEST_DAV_USER");
+  credentials.password = environment("MEDIAFS_TEST_DAV_PASSWORD");
+  auto options = value_of(webdav::options_from(config, credentials));
+  options.list_page = 10;
+  options.chunk_above = kPart;
+  options.chunk_bytes = kPart - 1;
+  return options;
 }
 
 }  // namespace
@@ -120,6 +135,62 @@ S3Subject S3Subject::from_parent() {
   auto options = server_options();
   options.prefix = environment("MEDIAFS_TEST_CHILD");
   return S3Subject(std::move(options));
+}
+
+std::string DavSubject::unavailable() {
+  return environment("MEDIAFS_TEST_DAV_URL").empty() ? "no WebDAV server (MEDIAFS_TEST_DAV_URL is not set)"
+                                                     : "";
+}
+
+DavSubject::DavSubject() : options_(dav_options()) {
+  options_.root += (options_.root.empty() ? "" : "/") + unique("some folder+%41");
+  check_ok(open()->probe());  // makes it
+}
+
+bool DavSubject::lacks(std::string_view feature) {
+  const std::string kind = environment("MEDIAFS_TEST_DAV_KIND");
+  constexpr std::pair<std::string_view, std::string_view> kLacking[] = {
+      {"apache", "leftovers of a killed upload"},
+      {"nginx", "leftovers of a killed upload"},
+      {"nginx", "properties"},
+      {"nginx", "ETags finer than a second"},
+      {"nginx", "dotted names in listings"},
+      {"nginx", "folders that must be made"},
+      {"nextcloud", "leftovers of a killed upload"},
+      {"rclone", "properties"}};
+  for (const auto& [server, what] : kLacking) {
+    if (server != kind || what != feature) continue;
+    MESSAGE("left out: " << kind << " has no " << feature);
+    return true;
+  }
+  return false;
+}
+
+std::unique_ptr<Vault> DavSubject::open() const {
+  return webdav::open_webdav_vault(options_);
+}
+
+std::size_t DavSubject::garbage() const {
+  webdav::DavClient client(options_);
+  std::size_t count = 0;
+  for (const char* folder : {webdav::kTemp, webdav::kAside}) {
+    check_ok(webdav::walk(client, {.folder = folder, .what = "count leftovers"},
+                          [&count](std::vector<ObjectInfo>&& objects) {
+                            count += objects.size();
+                            return true;
+                          }));
+  }
+  return count;
+}
+
+void DavSubject::pass_to_child() const {
+  ::setenv("MEDIAFS_TEST_CHILD", options_.root.c_str(), 1);
+}
+
+DavSubject DavSubject::from_parent() {
+  auto options = dav_options();
+  options.root = environment("MEDIAFS_TEST_CHILD");
+  return DavSubject(std::move(options));
 }
 
 std::string make_bytes(std::size_t size, unsigned seed) {

@@ -7,6 +7,7 @@
 #include "tier/vault/breaker.h"
 #include "tier/vault/dir.h"
 #include "tier/vault/s3.h"
+#include "tier/vault/webdav.h"
 
 namespace mediafs::tier {
 
@@ -39,7 +40,11 @@ Result<std::unique_ptr<Vault>> open_vault(const Config& config, const Credential
     options.read_credentials = [config] { return load_credentials(config, process_environment()); };
     return with_breaker(s3::open_s3_vault(std::move(options)));
   }
-  return bad_url(url, "unknown kind of vault (use file:///path or s3://bucket/prefix)");
+  if (url.starts_with("webdav://") || url.starts_with("webdavs://")) {
+    MEDIAFS_ASSIGN(webdav::Options options, webdav::options_from(config, credentials));
+    return webdav::open_webdav_vault(std::move(options));
+  }
+  return bad_url(url, "unknown kind of vault (use file:///path, s3://bucket/prefix or webdavs://host/path)");
 }
 
 Result<std::size_t> Vault::read(ReadRequest request, std::span<std::byte> into) {
