@@ -1,4 +1,6 @@
 // What only a WebDAV server can refuse, hold or leave behind.
+#include <future>
+
 #include "tests/tier/vault_contract.h"
 #include "tier/vault/webdav_client.h"
 #include "tier/vault/webdav_vault.h"
@@ -155,6 +157,27 @@ TEST_CASE("webdav vault, DavSubject: folders that go away are made anew") {
   by_hand(subject.options(), "DELETE", ".mediafs/");
   CHECK(value_of(vault->copy("a/b/d", "a/e/f", some_meta(), {})).size_bytes == 1);
   CHECK(keys_of(list_all(*vault)) == std::vector<std::string>{"a/b/d", "a/e/f"});
+}
+
+TEST_CASE("webdav vault, DavSubject: uploads that need a new folder at once all make it") {
+  MEDIAFS_SUBJECT(DavSubject, subject);
+  constexpr int kRounds = 10;
+  constexpr int kAtOnce = 6;
+  for (int round = 0; round < kRounds; ++round) {
+    const auto vault = subject.open();  // knows of no folder yet
+    std::vector<std::future<Result<PutResult>>> puts;
+    for (int i = 0; i < kAtOnce; ++i) {
+      puts.push_back(std::async(std::launch::async, [&vault, round, i] {
+        const Source source("x");
+        return vault->put(std::to_string(round) + "/a/b/" + std::to_string(i), source.put(), some_meta(), {});
+      }));
+    }
+    for (auto& put : puts) {
+      const auto result = put.get();
+      CHECK_MESSAGE(result, (result ? std::string() : result.error().message()));
+    }
+  }
+  CHECK(list_all(*subject.open()).size() == kRounds * kAtOnce);
 }
 
 TEST_CASE("webdav vault, DavSubject: metadata of an object that another program replaced is not believed") {

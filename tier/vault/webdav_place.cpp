@@ -62,8 +62,11 @@ Status DavVault::ensure_folder(const std::string& folder, const Task& task) {
     MEDIAFS_ASSIGN(response, client_.call(call));
   }
   // 301 and 405: it is there.
-  if (response.status >= 300 && response.status != 301 && response.status != 405)
-    return why_not(folder, response, task);
+  if (response.status >= 300 && response.status != 301 && response.status != 405) {
+    // apache says 403 to the second of two that make it at once.
+    MEDIAFS_ASSIGN(const std::optional<Resource> there, look(client_.folder_of(folder), task));
+    if (!there || !there->collection) return why_not(folder, response, task);
+  }
   MutexLock lock(mutex_);
   if (made_.size() >= kMostFolders) made_.clear();
   made_.insert(folder);
@@ -76,12 +79,12 @@ Status DavVault::call_into_temp(Call call, const Task& task) {
   MEDIAFS_ASSIGN(const http::Response response, client_.call(call));
   if (response.status < 300) return {};
   MEDIAFS_ASSIGN(const std::optional<Resource> folder, look(client_.folder_of(kTemp), task));
-  if (folder && response.status != 500) return client_.explain(task.what, response);
+  if (folder && response.status == 403) return client_.explain(task.what, response);
   if (!folder) {
     forget_folder(kTemp);
     MEDIAFS_TRY(ensure_folder(kTemp, task));
   }
-  call.accept = {};
+  call.accept = {};  // also if another put has made it meanwhile
   MEDIAFS_TRY(client_.call(call));
   return {};
 }
