@@ -42,7 +42,7 @@ Result<std::unique_ptr<Vault>> open_vault(const Config& config, const Credential
   }
   if (url.starts_with("webdav://") || url.starts_with("webdavs://")) {
     MEDIAFS_ASSIGN(webdav::Options options, webdav::options_from(config, credentials));
-    return webdav::open_webdav_vault(std::move(options));
+    return with_breaker(webdav::open_webdav_vault(std::move(options)));
   }
   return bad_url(url, "unknown kind of vault (use file:///path, s3://bucket/prefix or webdavs://host/path)");
 }
