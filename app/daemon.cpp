@@ -32,6 +32,8 @@
 namespace mediafs::app {
 namespace {
 
+constexpr std::uint64_t kBallast = 8ULL << 20;
+
 std::string dump(const Result<Json>& report) {
   if (!report) return Json{{"error", report.err().message()}}.dump() + "\n";
   return report->dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -127,6 +129,7 @@ Status Daemon::Parts::open_tier(const Credentials& credentials, bool new_vault) 
   for (const auto& hook : config.hooks) hooks.push_back(hook.on);
   MEDIAFS_ASSIGN(catalogue, tier::Catalogue::open({.path = config.local.state + "/catalogue.db",
                                                    .has_vault = driver != nullptr,
+                                                   .ballast_bytes = kBallast,
                                                    .hooks = std::move(hooks),
                                                    .on_job =
                                                        [this](std::string_view stage) {

@@ -261,6 +261,7 @@ int Client::Engine::expire() {
 void Client::Engine::finish(EntryPtr entry, Result<Response> result) {
   Transfer& transfer = *entry->transfer;
   if (transfer.easy() != nullptr) curl_multi_remove_handle(multi.get(), transfer.easy());
+  transfer.log_end(result);
   const Client::Done done = transfer.take_done();
   entry.reset();  // the request's callbacks and their captures go before the caller learns that it is over
   call_done(done, std::move(result));

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 
+#include "common/log.h"
 #include "common/path.h"
 
 namespace mediafs::http {
@@ -204,6 +205,18 @@ Status Transfer::set_headers() {
   }
   curl_easy_setopt(easy_.get(), CURLOPT_HTTPHEADER, headers_.get());
   return {};
+}
+
+// Without the query and the headers, which may carry what nobody else is to know.
+void Transfer::log_end(const Result<Response>& result) const {
+  if (!log::enabled(log::Level::debug)) return;
+  const auto took = std::chrono::steady_clock::now() - started_;
+  log::debug(
+      "request",
+      {{"method", request_.method},
+       {"url", request_.url.substr(0, request_.url.find('?'))},
+       {"outcome", result ? std::to_string(result->status) : std::string(to_string(result.error().code))},
+       {"ms", std::int64_t{std::chrono::duration_cast<std::chrono::milliseconds>(took).count()}}});
 }
 
 void Transfer::schedule(SteadyTime now) {

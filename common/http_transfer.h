@@ -41,6 +41,7 @@ class Transfer {
   bool begin_again(CURLcode code);
   Result<Response> outcome(CURLcode code);  // once, when curl is done with it
   Error cancelled() const { return failure(ErrorCode::cancelled, "asked to stop"); }
+  void log_end(const Result<Response>& result) const;  // at level debug
   Client::Done take_done() { return std::move(done_); }
 
  private:

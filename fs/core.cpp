@@ -156,10 +156,11 @@ Result<Core::Claimed> Core::claim_names(const std::vector<NodeTable::Name>& name
                     "the directories above it are being renamed (try again)");
 }
 
-// Whether something can be evicted, or may be once a job is done. Not known: it may.
+// Whether something can be evicted, or may be once a job is done. Not known: it may, unless that is for want of room.
 bool Core::room_may_come() {
   const auto victims = b.catalogue->evictable(1);
-  if (!victims || !victims->empty()) return true;
+  if (!victims) return victims.error().code != ErrorCode::no_space;
+  if (!victims->empty()) return true;
   const auto counts = b.catalogue->jobs().counts();
   return !counts || std::any_of(counts->begin(), counts->end(), [](const tier::JobCounts& c) {
     const bool leads_there =

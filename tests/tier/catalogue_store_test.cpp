@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -232,6 +233,59 @@ TEST_CASE_FIXTURE(CatalogueFixture, "those who read see each commit, and keep th
     if (n % 100 == 0) largest = std::max(largest, std::filesystem::file_size(log));
   }
   CHECK(largest < 16U << 20);
+}
+
+namespace {
+
+// A filesystem of its own.
+class SmallDisk {
+ public:
+  explicit SmallDisk(const std::string& path, const char* options) : path_(path) {
+    std::filesystem::create_directory(path_);
+    mounted = ::mount("small", path_.c_str(), "tmpfs", 0, options) == 0;
+  }
+  ~SmallDisk() {
+    if (mounted) ::umount2(path_.c_str(), MNT_DETACH);
+  }
+  SmallDisk(const SmallDisk&) = delete;
+  SmallDisk& operator=(const SmallDisk&) = delete;
+  void fill() const {
+    std::ofstream hog(path_ + "/hog", std::ios::binary);
+    const std::string block(4096, 'x');
+    while (hog.write(block.data(), static_cast<std::streamsize>(block.size())).flush()) {
+    }
+  }
+  bool mounted = false;
+
+ private:
+  const std::string path_;
+};
+
+}  // namespace
+
+TEST_CASE("on a full disk the catalogue goes on with what it had kept") {
+  TempDirectory dir;
+  const SmallDisk disk(dir.file("disk"), "size=24m");
+  if (!disk.mounted) {
+    MESSAGE("skipped: needs root, to mount a small disk");
+    return;
+  }
+  Catalogue::Options options;
+  options.path = dir.file("disk/catalogue.db");
+  options.ballast_bytes = 2U << 20;
+  SUBCASE("while it is open") {
+    auto catalogue = got(Catalogue::open(options));
+    REQUIRE(catalogue->adopt({"a", file_stat(11, 5, 10), true}, [](const std::string&) { return false; }));
+    disk.fill();
+    REQUIRE(catalogue->rename_later({"a", "b", file_stat(11, 5, 10), true, true}));
+    CHECK(got(catalogue->find("b")).has_value());
+    CHECK(got(catalogue->list("")).size() == 1);
+  }
+  SUBCASE("when it is opened") {
+    static_cast<void>(got(Catalogue::open(options)));
+    disk.fill();
+    CHECK(Catalogue::open(options).has_value());
+  }
 }
 
 TEST_CASE_FIXTURE(CatalogueFixture, "a backup is a whole catalogue, and replaces the one before") {

@@ -54,9 +54,9 @@ class Daemon:
 
     # Life ---------------------------------------------------------------------------------------------------------
 
-    def start(self, bound=60):
+    def start(self, bound=60, flags=()):
         """Returns when the tree is served."""
-        self.process = Process(self.bench, self.name, [self.program, "mount", "-c", self.file, "-f"], env=self.env)
+        self.process = Process(self.bench, self.name, [self.program, "mount", "-c", self.file, "-f", *flags], env=self.env)
         self.bench.wait_until(self._served, bound, "%s to serve %s" % (self.name, self.mount))
 
     def _served(self):

@@ -33,7 +33,12 @@ Status Catalogue::Impl::write(const Writer::Work& work, bool durable) {
 }
 
 Status Catalogue::Impl::open_writer() {
-  MEDIAFS_ASSIGN(auto db, open_database(options));
+  auto opened = open_database(options);
+  if (!opened && opened.error().code == ErrorCode::no_space &&
+      Ballast(options.path + "-ballast", options.ballast_bytes).release()) {
+    opened = open_database(options);
+  }
+  MEDIAFS_ASSIGN(auto db, std::move(opened));
   MEDIAFS_TRY(names.read(*db));
   MEDIAFS_ASSIGN(writer,
                  Writer::open(std::move(db), {options, promised, names, [this] { readers.committing(); },

@@ -184,9 +184,10 @@ inline constexpr std::string_view kVaultId = "vault.id";  // a setting: see tier
 class Catalogue {
  public:
   struct Options {
-    std::string path;        // the database file; its directory exists
-    bool read_only = false;  // for commands that read without a daemon, or beside one
-    bool has_vault = true;   // whether checksum's outcome calls for an upload
+    std::string path;                 // the database file; its directory exists
+    bool read_only = false;           // for commands that read without a daemon, or beside one
+    bool has_vault = true;            // whether checksum's outcome calls for an upload
+    std::uint64_t ballast_bytes = 0;  // held beside the database for when the disk is full
     Clock* clock = &Clock::system();
     std::vector<std::string> hooks = {};                       // the event of each configured hook, in order
     std::function<void(std::string_view stage)> on_job = {};   // after commit, from the writer's thread

@@ -39,6 +39,7 @@ Result<std::unique_ptr<Writer>> Writer::open(std::unique_ptr<sql::Connection> db
   MEDIAFS_ASSIGN(auto later, Later::open(db->path() + "-later", applied, groups));
   std::unique_ptr<Writer> writer(new Writer(std::move(db), shared, std::move(later)));  // NOLINT: private
   writer->groups_.store(groups, std::memory_order_release);
+  writer->ballast_.hold();
   if (!writer->later_->empty()) {
     Told nobody;
     MEDIAFS_TRY(writer->commit({}, {}, nobody));
@@ -50,7 +51,10 @@ Result<std::unique_ptr<Writer>> Writer::open(std::unique_ptr<sql::Connection> db
 }
 
 Writer::Writer(std::unique_ptr<sql::Connection> db, Shared shared, std::unique_ptr<Later> later)
-    : db_(std::move(db)), shared_(shared), later_(std::move(later)) {}
+    : db_(std::move(db)),
+      shared_(shared),
+      ballast_(db_->path() + "-ballast", shared.options.ballast_bytes),
+      later_(std::move(later)) {}
 
 Writer::~Writer() {
   if (!thread_.joinable()) return;
@@ -201,7 +205,12 @@ Status Writer::commit(const Group& group, const Opened& opened, Told& told) {
     attempt = Attempt{.careful = true};
     status = try_commit(group, opened, attempt);
   }
+  if (!status && status.err().code == ErrorCode::no_space && ballast_.release()) {
+    attempt = Attempt{.careful = attempt.careful};
+    status = try_commit(group, opened, attempt);
+  }
   if (!status) return status;
+  ballast_.hold();
   told = std::move(attempt.told);
   if (told.version > 0) version_.store(told.version, std::memory_order_release);
   if (attempt.groups > 0) groups_.store(attempt.groups, std::memory_order_release);

@@ -11,6 +11,7 @@
 #include <thread>
 #include <unordered_map>
 
+#include "tier/catalogue/ballast.h"
 #include "tier/catalogue/internal.h"
 #include "tier/catalogue/later.h"
 
@@ -97,6 +98,7 @@ class Writer {
 
   std::unique_ptr<sql::Connection> db_;  // the writer thread's own
   const Shared shared_;
+  Ballast ballast_;
   const std::unique_ptr<Later> later_;
   bool full_sync_ = false;
   std::optional<SteadyTime> retry_at_ = {};  // the last group could not be committed
