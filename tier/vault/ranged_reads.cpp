@@ -174,13 +174,13 @@ std::uint64_t RangedReads::start(ReadRequest request,
 }
 
 void RangedReads::launch(const ReadPtr& read, int attempt) {
+  const std::uint64_t mark = server_.mark();
   http::Request request = server_.prepare({.key = read->request.key,
                                            .first = read->request.offset + read->given,
                                            .last = read->request.offset + read->request.size_bytes - 1,
                                            .etag = read->etag});
   request.on_head = [read](const http::Response& head) { return read->accept_head(head); };
   request.on_body = [read](std::span<const std::byte> bytes) { return read->accept_bytes(bytes); };
-  const std::uint64_t mark = server_.mark();
   const std::uint64_t transfer = server_.client().start(
       std::move(request), [this, read, mark](Result<http::Response> outcome) { ended(read, mark, outcome); });
   bool cancel = false;
@@ -196,7 +196,10 @@ void RangedReads::launch(const ReadPtr& read, int attempt) {
 
 void RangedReads::ended(const ReadPtr& read, std::uint64_t mark, const Result<http::Response>& outcome) {
   const bool fine = outcome && outcome->status >= 200 && outcome->status < 300;
-  if (fine && read->left() == 0) return finish(read, {});
+  if (fine && read->left() == 0) {
+    server_.went_well();
+    return finish(read, {});
+  }
   if (read->is_cancelled())
     return finish(read, make_error(ErrorCode::cancelled, read->what, "asked to stop"));
   if (read->refused) return finish(read, *read->refused);
@@ -214,9 +217,10 @@ void RangedReads::ended(const ReadPtr& read, std::uint64_t mark, const Result<ht
     read->transfer.reset();
     cancelled = read->cancelled;
   }
-  const auto wait = server_.pause(read->fruitless, verdict.error);
   const bool versioned = read->given == 0 || !read->etag.empty();  // else going on could mix two versions
-  if (cancelled || !verdict.again || !versioned || read->fruitless >= kTries || !wait) {
+  const bool again = !cancelled && verdict.again && versioned && read->fruitless < kTries;
+  const auto wait = again ? server_.pause(read->fruitless, verdict.error) : std::nullopt;
+  if (!wait) {
     if (cancelled) verdict.error.code = ErrorCode::cancelled;
     return finish(read, std::move(verdict.error));
   }

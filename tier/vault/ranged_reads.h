@@ -13,6 +13,7 @@
 
 #include "common/http.h"
 #include "common/sync.h"
+#include "tier/vault/rate.h"
 #include "tier/vault/vault.h"
 
 namespace mediafs::tier {
@@ -34,7 +35,7 @@ class ReadServer {
   virtual ~ReadServer() = default;
   virtual http::Client& client() = 0;
   virtual http::Request prepare(const Range& range) = 0;
-  // Handed to judge() when the try that it was asked for has ended.
+  // Asked before prepare(), and handed to judge() when that try has ended.
   virtual std::uint64_t mark() { return 0; }
   virtual Verdict judge(const std::string& what, std::uint64_t mark,
                         const Result<http::Response>& outcome) = 0;
@@ -42,8 +43,11 @@ class ReadServer {
   virtual std::string version(const http::Response& head, const std::string& wanted) const = 0;
   // False: a reply that tells no version is refused where one is wanted.
   virtual bool may_be_silent() const { return true; }
-  // How long to wait before try number `attempt` (from 1); nullopt: longer than a quick try may take.
-  virtual std::optional<std::chrono::milliseconds> pause(int attempt, const Error& last) const = 0;
+  // Asked only where there may be another try: how long to wait before it; nullopt: there is none after all.
+  virtual std::optional<std::chrono::milliseconds> pause(int attempt, const Error& last) {
+    return quick_pause(attempt, last);
+  }
+  virtual void went_well() {}  // a read is whole
 };
 
 // Runs functions at their time, one after the other.

@@ -1,6 +1,7 @@
 #include "tier/vault/rate.h"
 
 #include <algorithm>
+#include <random>
 #include <utility>
 
 namespace mediafs::tier {
@@ -40,6 +41,17 @@ void RetryBudget::went_well() {
   MutexLock lock(mutex_);
   refill();
   tokens_ = std::min(kMost, tokens_ + kEachSuccess);
+}
+
+std::optional<std::chrono::milliseconds> quick_pause(int attempt, const Error& last) {
+  constexpr std::chrono::milliseconds kFirst{150};
+  constexpr std::int64_t kLongestMs = 5'000;
+  if (last.retry_after_ms > kLongestMs) return std::nullopt;
+  thread_local std::minstd_rand random{std::random_device{}()};
+  const auto most = kFirst * (1 << attempt);
+  const std::chrono::milliseconds jitter(
+      std::uniform_int_distribution<std::int64_t>(0, most.count())(random));
+  return std::chrono::milliseconds(last.retry_after_ms) + jitter;
 }
 
 bool wait_unless_stopped(const std::stop_token& stop, std::chrono::steady_clock::time_point until) {

@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <stop_token>
 
 #include "common/result.h"
@@ -27,7 +28,6 @@ class RateLimit {
   std::chrono::steady_clock::time_point paid_until_ GUARDED_BY(mutex_) = {};
 };
 
-// Sleeps until then; false if asked to stop before.
 // How many further tries there may be: a share of what went well, and a few beside, so that a server in trouble is never
 // asked for much more than it was.
 class RetryBudget {
@@ -43,6 +43,10 @@ class RetryBudget {
   static constexpr double kMost = 50;
 };
 
+// How long to wait before try number `attempt` (from 1) after this one: random, doubling, and what the server asked for;
+// nullopt: longer than a quick try may take.
+std::optional<std::chrono::milliseconds> quick_pause(int attempt, const Error& last);
+// Sleeps until then; false if asked to stop before.
 bool wait_unless_stopped(const std::stop_token& stop, std::chrono::steady_clock::time_point until);
 
 }  // namespace mediafs::tier

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <ctime>
-#include <random>
 
 #include "common/fd.h"
 #include "common/path.h"
@@ -16,8 +15,6 @@ namespace {
 
 constexpr std::size_t kReadConnections = 64;
 constexpr std::size_t kSendConnections = 96;
-constexpr std::chrono::milliseconds kFirstPause{150};
-constexpr std::int64_t kLongestPauseMs = 5'000;
 constexpr std::uint64_t kSlowestLine = 8 * 1024;  // bytes a second
 
 std::string base64_of_hex(std::string_view hex) {
@@ -149,15 +146,6 @@ std::chrono::milliseconds S3Client::deadline_of(const Call& call) const {
   return options_.deadline + 4 * call.stall + std::chrono::milliseconds(bytes * 1000 / slowest);
 }
 
-std::optional<std::chrono::milliseconds> S3Client::pause(int attempt, const Error& last) {
-  if (last.retry_after_ms > kLongestPauseMs) return std::nullopt;
-  thread_local std::minstd_rand random{std::random_device{}()};
-  const auto most = kFirstPause * (1 << attempt);
-  const std::chrono::milliseconds jitter(
-      std::uniform_int_distribution<std::int64_t>(0, most.count())(random));
-  return std::chrono::milliseconds(last.retry_after_ms) + jitter;
-}
-
 Result<http::Response> S3Client::call(const Call& call) {
   // The caller's token or our own end stops the call, whichever comes first.
   std::stop_source either;
@@ -182,7 +170,7 @@ Result<http::Response> S3Client::call(const Call& call) {
       return outcome;
     }
     Verdict verdict = judge(mine, outcome);
-    const auto wait = pause(attempt, verdict.error);
+    const auto wait = quick_pause(attempt, verdict.error);
     if (!verdict.again || attempt >= kTries || !wait || !budget_.take()) return std::move(verdict.error);
     wait_unless_stopped(mine.stop, std::chrono::steady_clock::now() + *wait);
   }

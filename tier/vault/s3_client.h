@@ -75,8 +75,6 @@ class S3Client {
   Result<http::Response> call(const Call& call);
   http::Request prepare(const Call& call);
   Verdict judge(const Call& call, const Result<http::Response>& outcome);
-  // How long to wait before try number `attempt` (from 1); nullopt: longer than a quick try may take.
-  static std::optional<std::chrono::milliseconds> pause(int attempt, const Error& last);
   RetryBudget& budget() { return budget_; }
   std::uint64_t access_version() const { return access_.version(); }
 

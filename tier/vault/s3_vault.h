@@ -21,7 +21,8 @@ class S3Vault final : public Vault {
       : client_(std::move(options)),
         notes_(client_.options().notes_folder,
                client_.options().host + client_.options().base_path + "/" + client_.options().bucket),
-        reads_(client_) {}
+        read_calls_(client_),
+        reads_(read_calls_) {}
   ~S3Vault() override { client_.stop(); }
   S3Vault(const S3Vault&) = delete;
   S3Vault& operator=(const S3Vault&) = delete;
@@ -100,7 +101,8 @@ class S3Vault final : public Vault {
   // What the server makes of If-None-Match: *. Until it has shown that it honours it, it may well ignore it.
   enum class Condition : std::uint8_t { unknown, honoured, refused };
   std::atomic<Condition> if_new_{Condition::unknown};
-  Reads reads_;
+  S3Reads read_calls_;
+  RangedReads reads_;
 };
 
 // One pass over a piece of a file. `whole` gets the bytes too, if given. A short file is `changed`.

@@ -134,7 +134,7 @@ Result<ObjectInfo> DavVault::head(const std::string& key) {
     auto info = object_at(key, task);
     const bool gap = !info && info.error().code == ErrorCode::not_found && client_.replaced_since(mark);
     if (!gap || attempt >= kTries) return info;
-    const auto wait = client_.pause(attempt, info.error());
+    const auto wait = quick_pause(attempt, info.error());
     wait_unless_stopped(client_.stopping(), std::chrono::steady_clock::now() + wait.value_or(kSlowAnswer));
   }
 }

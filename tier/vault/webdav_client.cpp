@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <charconv>
 #include <ctime>
-#include <random>
 
 #include "common/fd.h"
 #include "common/path.h"
@@ -16,8 +15,6 @@ namespace {
 
 constexpr std::size_t kReadConnections = 64;
 constexpr std::size_t kSendConnections = 64;
-constexpr std::chrono::milliseconds kFirstPause{150};
-constexpr std::int64_t kLongestPauseMs = 5'000;
 
 std::string base64(std::string_view raw) {
   constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -215,15 +212,6 @@ http::Request DavClient::prepare(const Range& range) {
   return prepare_call(call);
 }
 
-std::optional<std::chrono::milliseconds> DavClient::pause(int attempt, const Error& last) const {
-  if (last.retry_after_ms > kLongestPauseMs) return std::nullopt;
-  thread_local std::minstd_rand random{std::random_device{}()};
-  const auto most = kFirstPause * (1 << attempt);
-  const std::chrono::milliseconds jitter(
-      std::uniform_int_distribution<std::int64_t>(0, most.count())(random));
-  return std::chrono::milliseconds(last.retry_after_ms) + jitter;
-}
-
 Result<http::Response> DavClient::call(const Call& call) {
   // The caller's token or our own end stops the call, whichever comes first.
   std::stop_source either;
@@ -245,7 +233,7 @@ Result<http::Response> DavClient::call(const Call& call) {
         return outcome;
     }
     Verdict verdict = judge_call(mine, outcome);
-    const auto wait = pause(attempt, verdict.error);
+    const auto wait = quick_pause(attempt, verdict.error);
     if (!verdict.again || call.once || attempt >= kTries || !wait) return std::move(verdict.error);
     wait_unless_stopped(mine.stop, std::chrono::steady_clock::now() + *wait);
   }

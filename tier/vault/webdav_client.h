@@ -95,7 +95,6 @@ class DavClient final : public ReadServer {
   Verdict judge(const std::string& what, std::uint64_t mark, const Result<http::Response>& outcome) override;
   std::string version(const http::Response& head, const std::string& wanted) const override;
   bool may_be_silent() const override { return false; }
-  std::optional<std::chrono::milliseconds> pause(int attempt, const Error& last) const override;
 
  private:
   http::Request prepare_call(const Call& call);

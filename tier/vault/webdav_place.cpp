@@ -135,7 +135,7 @@ Result<DavVault::Moved> DavVault::move_to_place(const Move& move, const Task& ta
       }
     }
     if (!answer) {
-      const auto wait = client_.pause(++failures, answer.error());
+      const auto wait = quick_pause(++failures, answer.error());
       if (!DavClient::may_help(answer.error()) || failures >= kTries || !wait) return answer.error();
       wait_unless_stopped(task.stop, std::chrono::steady_clock::now() + *wait);
     }
