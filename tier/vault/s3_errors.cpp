@@ -2,12 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
-#include <ctime>
 #include <string_view>
 
 #include "common/path.h"
-#include "tier/vault/s3_xml.h"
+#include "tier/vault/http_refusal.h"
 
 namespace mediafs::tier::s3 {
 
@@ -63,57 +61,10 @@ constexpr std::array kKnown{
     Known{"ServiceUnavailable", ErrorCode::offline, ""},
 };
 
-ErrorCode by_status(int status) {
-  if (status >= 300 && status < 400) return ErrorCode::config;
-  switch (status) {
-    case 401:
-      return ErrorCode::credentials;
-    case 403:
-      return ErrorCode::permission;
-    case 404:
-    case 410:
-      return ErrorCode::not_found;
-    case 405:
-    case 501:
-      return ErrorCode::unsupported;
-    case 408:
-      return ErrorCode::timeout;
-    case 409:
-      return ErrorCode::busy;
-    case 412:
-    case 416:
-      return ErrorCode::changed;
-    case 413:
-      return ErrorCode::too_large;
-    case 429:
-      return ErrorCode::throttled;
-    case 502:
-    case 503:
-    case 504:
-      return ErrorCode::offline;
-    case 507:
-      return ErrorCode::no_space;
-    default:
-      return status >= 400 && status < 500 ? ErrorCode::invalid : ErrorCode::io;
-  }
-}
-
-// Seconds or a date (RFC 9110 10.2.3); at most an hour is believed.
-std::int64_t retry_after_ms(std::string_view text) {
-  constexpr std::int64_t kHour = 3600;
-  std::int64_t seconds = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-  if (error != std::errc{} || end != text.data() + text.size()) {
-    const auto date = parse_http_date(text);
-    seconds = date ? *date / 1'000'000'000 - std::time(nullptr) : 0;
-  }
-  return std::clamp<std::int64_t>(seconds, 0, kHour) * 1000;
-}
-
 }  // namespace
 
 Error error_of(const Refusal& refusal, const std::string& bucket) {
-  Error error{by_status(refusal.status), {}, {}};
+  Error error = error_of_status(refusal.status, refusal.retry_after);
   std::string advice;
   const auto known =
       std::find_if(kKnown.begin(), kKnown.end(), [&](const Known& k) { return k.code == refusal.code; });
@@ -138,7 +89,6 @@ Error error_of(const Refusal& refusal, const std::string& bucket) {
   if (!refusal.code.empty()) error.cause += " " + refusal.code;
   if (!refusal.message.empty()) error.cause += ": " + refusal.message;
   if (!advice.empty()) error.cause += " (" + advice + ")";
-  error.retry_after_ms = retry_after_ms(refusal.retry_after);
   return error;
 }
 
