@@ -5,7 +5,8 @@
 
 As root. The server is a stub of this script's own that answers S3's list (version 2) with made-up keys and keeps no
 object but the marker; mediafs takes the listing into an empty catalogue. --kill ends mediafs with SIGKILL half-way, and
-prints how many pages were asked for twice. Needs Python 3.9 and rclone; changes nothing outside --work.
+prints how many pages were asked for twice. At last mediafs is started again and 10,000 files are looked at, as a media
+server's scan does: how many requests that makes (but those that ask whether the vault is there and ours). Needs Python 3.9 and rclone; changes nothing outside --work.
 """
 import hashlib
 import http.server
@@ -46,7 +47,7 @@ class Stub(socketserver.ThreadingMixIn, http.server.HTTPServer):
         super().__init__(("127.0.0.1", 0), Answer)
         # Made before anything is measured: its own work is no part of the rates.
         self.pages = [("".join(map(entry, range(n, min(n + PAGE, objects))))).encode() for n in range(0, objects, PAGE)]
-        self.objects, self.kept, self.asked = objects, {}, []
+        self.objects, self.kept, self.asked, self.others = objects, {}, [], 0
         self.url = "http://127.0.0.1:%d" % self.server_address[1]
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -84,6 +85,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         url = urllib.parse.urlsplit(self.path)
+        self.server.others += "/.mediafs/" not in url.path
         query = urllib.parse.parse_qs(url.query, keep_blank_values=True)
         if "list-type" in query:
             return self.send(200, b'<?xml version="1.0"?><ListBucketResult><Name>library</Name><EncodingType>url</EncodingType>'
@@ -141,6 +143,18 @@ def listed(m):
     return m.setting("vault.listed") == "yes"
 
 
+def scan(m, stub, files):
+    """Looks at so many; how many requests that made."""
+    asked, seen = stub.others, 0
+    shows = m.mount + "/Shows"
+    for name in sorted(os.listdir(shows)):
+        with os.scandir(shows + "/" + name) as entries:
+            seen += sum(entry.stat().st_size >= 1000 for entry in entries)
+        if seen >= files:
+            break
+    return seen, stub.others - asked
+
+
 def main():
     parser = arguments(__doc__)
     parser.add_argument("--objects", type=int, default=1_000_000)
@@ -175,6 +189,10 @@ def main():
         print("resident at most %.0f MiB (goal: 200)" % peak_mib(m))
         if a.kill:
             print("pages asked for again after the kill: %d" % (len(stub.asked) - len(set(stub.asked))))
+        m.stop()
+        m.start()
+        wait_for(lambda: (m.status().get("vault") or {}).get("state") == "ok", 60, "the vault to answer", 0.1)
+        print("a look at %d files after a restart: %d requests" % scan(m, stub, 10_000))
     finally:
         m.stop()
     with open(base + "/log") as log:
