@@ -68,9 +68,12 @@ void Invalidator::notice(Kind kind, std::string path) {
 }
 
 void Invalidator::doing(const std::string& path) {
+  const auto node = core_.nodes.find(path);
   const SteadyTime now = std::chrono::steady_clock::now();
   MutexLock lock(mutex_);
   std::erase_if(doings_, [&](const auto& each) { return each.second < now; });
+  std::erase_if(held_back_, [&](const auto& each) { return each.second < now; });
+  if (node && held_back_.size() < kMaxDoings) held_back_.insert_or_assign(*node, now + kOwnWithin);
   if (doings_.size() < kMaxDoings) doings_.insert_or_assign(path, now + kOwnWithin);
 }
 
@@ -312,11 +315,23 @@ void Invalidator::tell_everything() {
   }
 }
 
+bool Invalidator::is_held_back(NodeId node) {
+  MutexLock lock(mutex_);
+  const auto at = held_back_.find(node);
+  return at != held_back_.end() && std::chrono::steady_clock::now() < at->second;
+}
+
 void Invalidator::attributes(NodeId node, bool again) {
+  if (is_held_back(node)) {
+    MutexLock lock(mutex_);
+    if (later().linked.insert(node).second) ++waiting_;
+    return;
+  }
   if (core_.nodes.take_told(node) || again) fuse_lowlevel_notify_inval_inode(core_.session, node, -1, 0);
 }
 
 void Invalidator::listing(NodeId directory) {
+  if (is_held_back(directory)) return short_listing(directory);
   core_.nodes.take_told(directory);
   core_.nodes.take_listed(directory);
   fuse_lowlevel_notify_inval_inode(core_.session, directory, 0, 0);

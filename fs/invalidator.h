@@ -45,7 +45,7 @@ class Invalidator {
   void notice(Kind kind, std::string path) EXCLUDES(mutex_);
   // The mount is about to change attributes as the kernel asked, who then asks for all of them: were it told of the
   // change just then, it would take that answer for an older one, and go on by what it had. So the next notice of them,
-  // if it comes soon, is none. undone(): it was not done after all, and what was noticed meanwhile was another's doing.
+  // if it comes soon, is none, and what else is to be told of that file waits for a second. undone(): it was not done after all, and what was noticed meanwhile was another's doing.
   void doing(const std::string& path) EXCLUDES(mutex_);
   void undone(const std::string& path) EXCLUDES(mutex_);
   // The kernel keeps the listing that it is being told, which nobody may take from it when it changes.
@@ -83,6 +83,7 @@ class Invalidator {
   std::vector<Batch> due() EXCLUDES(mutex_);
   Batch& later() REQUIRES(mutex_);
   bool is_own(const std::string& path) REQUIRES(mutex_);
+  bool is_held_back(NodeId node) EXCLUDES(mutex_);
   void look_after_trust();
   struct Look;  // at the disk, once for all notices of a directory
   void tell(Batch& batch, bool again);
@@ -108,6 +109,7 @@ class Invalidator {
   bool lost_ GUARDED_BY(mutex_) = false;        // there were too many
   std::deque<Taken> taken_ GUARDED_BY(mutex_);
   std::unordered_map<std::string, SteadyTime> doings_ GUARDED_BY(mutex_);  // until when it is
+  std::unordered_map<NodeId, SteadyTime> held_back_ GUARDED_BY(mutex_);    // until when
   std::jthread thread_, names_thread_;
 };
 

@@ -237,12 +237,16 @@ void Mount::stop() {
   if (m.stopping) return;
   m.stopping = true;
   if (!m.running) return;
+  const auto read_on = [&m]() REQUIRES(m.mutex) {
+    const SteadyTime until = std::chrono::steady_clock::now() + kReadOnFor;
+    while (m.running && m.unread() && std::chrono::steady_clock::now() < until)
+      m.changed.wait_for(m.mutex, kReadOnEvery);
+  };
+  read_on();  // an unmount ends what the kernel has queued: releases, which nobody waits for
   lock.unlock();
   m.detach();
   lock.lock();
-  const SteadyTime until = std::chrono::steady_clock::now() + kReadOnFor;
-  while (m.running && m.unread() && std::chrono::steady_clock::now() < until)
-    m.changed.wait_for(m.mutex, kReadOnEvery);
+  read_on();
   if (m.running) fuse_session_exit(m.session);
   while (m.running) {
     interrupt_loop_waits();
