@@ -1,5 +1,6 @@
 #include "common/http.h"
 
+#include <openssl/evp.h>
 #include <pthread.h>
 #include <signal.h>
 
@@ -293,6 +294,14 @@ void Client::cancel(std::uint64_t transfer) {
 std::string_view Response::header(const std::string& lower_case_name) const {
   const auto found = headers.find(lower_case_name);
   return found == headers.end() ? std::string_view{} : std::string_view(found->second);
+}
+
+std::string base64(std::string_view bytes) {
+  std::string text((bytes.size() + 2) / 3 * 4 + 1, '\0');  // with the NUL that is written too
+  EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),
+                  reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<int>(bytes.size()));
+  text.pop_back();
+  return text;
 }
 
 std::string percent_encode(std::string_view bytes, bool keep_slash) {

@@ -83,5 +83,6 @@ class Client {
 
 std::string percent_encode(std::string_view bytes, bool keep_slash);
 std::string percent_decode(std::string_view text);
+std::string base64(std::string_view bytes);
 
 }  // namespace mediafs::http

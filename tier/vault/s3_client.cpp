@@ -18,21 +18,12 @@ constexpr std::size_t kSendConnections = 96;
 constexpr std::uint64_t kSlowestLine = 8 * 1024;  // bytes a second
 
 std::string base64_of_hex(std::string_view hex) {
-  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   auto nibble = [](char c) { return static_cast<unsigned>(c <= '9' ? c - '0' : c - 'a' + 10); };
   std::string raw;
   for (std::size_t i = 0; i + 1 < hex.size(); i += 2) {
     raw += static_cast<char>(nibble(hex[i]) << 4U | nibble(hex[i + 1]));
   }
-  std::string out;
-  for (std::size_t i = 0; i < raw.size(); i += 3) {
-    unsigned group = 0;
-    for (std::size_t k = 0; k < 3; ++k)
-      group = group << 8U | (i + k < raw.size() ? static_cast<std::uint8_t>(raw[i + k]) : 0U);
-    for (std::size_t k = 0; k < 4; ++k)
-      out += i + k <= raw.size() ? kDigits[group >> (18 - 6 * k) & 63U] : '=';
-  }
-  return out;
+  return http::base64(raw);
 }
 
 // Feeds a file's piece to curl. Bytes that are sent a second time are not counted as progress again.

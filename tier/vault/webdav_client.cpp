@@ -15,19 +15,6 @@ namespace {
 constexpr std::size_t kReadConnections = 64;
 constexpr std::size_t kSendConnections = 64;
 
-std::string base64(std::string_view raw) {
-  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  for (std::size_t i = 0; i < raw.size(); i += 3) {
-    unsigned group = 0;
-    for (std::size_t k = 0; k < 3; ++k)
-      group = group << 8U | (i + k < raw.size() ? static_cast<std::uint8_t>(raw[i + k]) : 0U);
-    for (std::size_t k = 0; k < 4; ++k)
-      out += i + k <= raw.size() ? kDigits[group >> (18 - 6 * k) & 63U] : '=';
-  }
-  return out;
-}
-
 // Feeds a file's piece to curl. Bytes that are sent a second time are not counted as progress again.
 class BodyReader {
  public:
@@ -108,7 +95,7 @@ DavClient::DavClient(Options options)
       nextcloud_(nextcloud_of(options_.root)),
       authorization_(options_.user.empty() && options_.password.empty()
                          ? std::string()
-                         : "authorization: Basic " + base64(options_.user + ":" + options_.password)),
+                         : "authorization: Basic " + http::base64(options_.user + ":" + options_.password)),
       limit_(options_.upload_limit),
       reading_({.max_connections = kReadConnections, .user_agent = "mediafs", .ca_file = {}}),
       sending_({.max_connections = kSendConnections, .user_agent = "mediafs", .ca_file = {}}) {}
