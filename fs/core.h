@@ -186,6 +186,7 @@ class Core {
   struct Attributes {
     struct stat st {};
     double timeout_s = kShortTimeout_s;
+    std::optional<struct timespec> birth = {};  // where somebody asked for it, and a branch knows
   };
   // stale: the name stands for something else now, or for nothing; the kernel looks it up again.
   Result<Attributes> attributes(NodeId node, std::shared_ptr<FileHandle> handle, const May& may);

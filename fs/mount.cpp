@@ -214,9 +214,6 @@ Status Mount::run() {
   fuse_loop_cfg_set_clone_fd(config, 1);
   fuse_loop_cfg_set_max_threads(config, m.threads);
   fuse_loop_cfg_set_idle_threads(config, m.threads);
-#ifdef MEDIAFS_FUSE_NATIVE_PASSTHROUGH
-  const LoopWait::Scope waiting;  // the other threads' reads are libfuse's own
-#endif
   const int outcome = fuse_session_loop_mt(m.session, config);
   fuse_loop_cfg_destroy(config);
   bool asked = false;

@@ -1,11 +1,14 @@
 #include "fs/negotiate.h"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 
 #include "fs/core.h"
@@ -15,8 +18,8 @@ namespace mediafs::fs {
 namespace {
 
 constexpr const char* kOldKernel = "the kernel can't (Linux 6.9 or later can)";
-constexpr std::uint32_t kOpcodeForget = 2, kOpcodeRelease = 18, kOpcodeReleaseDir = 29,
-                        kOpcodeBatchForget = 42;
+constexpr std::uint32_t kOpcodeForget = 2, kOpcodeGetattr = 3, kOpcodeRelease = 18, kOpcodeReleaseDir = 29,
+                        kOpcodeBatchForget = 42, kOpcodeStatx = 52;
 
 struct InHead {
   std::uint32_t length, opcode;
@@ -24,20 +27,127 @@ struct InHead {
   std::uint32_t uid, gid, pid, padding;
 };
 
+struct StatxTime {
+  std::int64_t seconds;
+  std::uint32_t nanoseconds;
+  std::int32_t reserved;
+};
+struct StatxOut {
+  std::uint64_t valid_s;
+  std::uint32_t valid_ns, flags;
+  std::uint64_t spare[2];
+  std::uint32_t mask, blksize;
+  std::uint64_t attributes;
+  std::uint32_t nlink, uid, gid;
+  std::uint16_t mode, spare_mode;
+  std::uint64_t ino, size, blocks, attributes_mask;
+  StatxTime atime, btime, ctime, mtime;
+  std::uint32_t rdev_major, rdev_minor, dev_major, dev_minor;
+  std::uint64_t spare_end[14];
+};
+static_assert(sizeof(InHead) == 40 && sizeof(StatxOut) == 288);
+
+StatxTime time_of(const struct timespec& at) {
+  return {at.tv_sec, static_cast<std::uint32_t>(at.tv_nsec), 0};
+}
+
+// This thread's request that was a STATX.
+thread_local bool request_is_statx = false;
+
+InHead head_of(const char* bytes) {
+  InHead head;
+  std::memcpy(&head, bytes, sizeof head);
+  return head;
+}
+
+void change_opcode(char* bytes, std::uint32_t opcode) {
+  std::memcpy(bytes + offsetof(InHead, opcode), &opcode, sizeof opcode);
+}
+
+// To libfuse before 3.18 a STATX is a GETATTR: the request begins as that does, and takes_statx() tells.
+void as_getattr(char* bytes, std::size_t size) {
+  request_is_statx = size >= sizeof(InHead) && head_of(bytes).opcode == kOpcodeStatx;
+  if (request_is_statx) change_opcode(bytes, kOpcodeGetattr);
+}
+
 }  // namespace
 
+bool takes_statx() {
+  return std::exchange(request_is_statx, false);
+}
+
+int reply_statx(fuse_req_t request, const struct stat& st, const std::optional<struct timespec>& birth,
+                double timeout_s) {
+  StatxOut out{};
+  const double whole_s = std::floor(timeout_s);
+  out.valid_s = static_cast<std::uint64_t>(whole_s);
+  out.valid_ns = static_cast<std::uint32_t>((timeout_s - whole_s) * 1e9);
+  out.mask = STATX_BASIC_STATS | (birth ? STATX_BTIME : 0U);
+  out.blksize = static_cast<std::uint32_t>(st.st_blksize);
+  out.nlink = static_cast<std::uint32_t>(st.st_nlink);
+  out.uid = st.st_uid;
+  out.gid = st.st_gid;
+  out.mode = static_cast<std::uint16_t>(st.st_mode);
+  out.ino = st.st_ino;
+  out.size = static_cast<std::uint64_t>(st.st_size);
+  out.blocks = static_cast<std::uint64_t>(st.st_blocks);
+  out.atime = time_of(st.st_atim);
+  out.ctime = time_of(st.st_ctim);
+  out.mtime = time_of(st.st_mtim);
+  if (birth) out.btime = time_of(*birth);
+  out.rdev_major = major(st.st_rdev);
+  out.rdev_minor = minor(st.st_rdev);
+  return fuse_reply_buf(request, reinterpret_cast<const char*>(&out), sizeof out);
+}
+
 bool is_brief(const void* request, std::size_t size) {
-  InHead head;
-  if (size < sizeof head) return false;
-  std::memcpy(&head, request, sizeof head);
+  if (size < sizeof(InHead)) return false;
+  const InHead head = head_of(static_cast<const char*>(request));
   return head.opcode == kOpcodeForget || head.opcode == kOpcodeBatchForget || head.opcode == kOpcodeRelease ||
          head.opcode == kOpcodeReleaseDir;
 }
 
+namespace {
+
+fuse_custom_io custom_io();
+
+Status hooked(int outcome) {
+  if (outcome == 0) return {};
+  return errno_error(outcome < 0 ? -outcome : EIO, "hook the FUSE session");
+}
+
+}  // namespace
+
 #ifdef MEDIAFS_FUSE_NATIVE_PASSTHROUGH
 
-Status hook_session(fuse_session*) {
-  return {};
+namespace {
+
+ssize_t read_request(int fd, void* buffer, std::size_t size, void* userdata) {
+  const ssize_t got = static_cast<Core*>(userdata)->turns.read(fd, buffer, size);
+  if (got > 0) as_getattr(static_cast<char*>(buffer), static_cast<std::size_t>(got));
+  return got;
+}
+
+ssize_t write_reply(int fd, iovec* parts, int count, void*) {
+  return writev(fd, parts, count);
+}
+
+// As libfuse does it where nobody has hooked the session.
+int clone_device(int device) {
+  constexpr unsigned long kClone = _IOR(229, 0, std::uint32_t);
+  const int clone = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+  auto master = static_cast<std::uint32_t>(device);
+  if (clone < 0 || ioctl(clone, kClone, &master) == 0) return clone;
+  close(clone);
+  return -1;
+}
+
+}  // namespace
+
+Status hook_session(fuse_session* session) {
+  fuse_custom_io io = custom_io();
+  io.clone_fd = clone_device;
+  return hooked(fuse_session_custom_io_317(session, &io, sizeof io, fuse_session_fd(session)));
 }
 
 void want_passthrough(fuse_conn_info* connection, Passthrough& passthrough, int session_fd) {
@@ -90,7 +200,7 @@ struct OpenOut {
   std::uint32_t flags;
   std::int32_t backing_id;
 };
-static_assert(sizeof(InHead) == 40 && sizeof(OutHead) == 16 && sizeof(OpenOut) == 16);
+static_assert(sizeof(OutHead) == 16 && sizeof(OpenOut) == 16);
 static_assert(offsetof(InitOut, flags2) == 32 && offsetof(InitOut, max_stack_depth) == 36);
 
 // What the reply that this thread is sending carries.
@@ -101,10 +211,9 @@ Negotiation& negotiation_of(void* userdata) {
 }
 
 void saw_request(Negotiation& n, const char* bytes, std::size_t size) {
-  InHead head;
   InitIn init{};
-  if (size < sizeof head + offsetof(InitIn, flags2)) return;
-  std::memcpy(&head, bytes, sizeof head);
+  if (size < sizeof(InHead) + offsetof(InitIn, flags2)) return;
+  const InHead head = head_of(bytes);
   if (head.opcode != kOpcodeInit) return;
   std::memcpy(&init, bytes + sizeof head, std::min(sizeof init, size - sizeof head));
   const bool extended = (init.flags & kInitExt) != 0;
@@ -115,12 +224,7 @@ void saw_request(Negotiation& n, const char* bytes, std::size_t size) {
 
 // To libfuse a file without a name (O_TMPFILE) is created as any other: the request is the same, and its flags tell.
 void as_create(char* bytes, std::size_t size) {
-  InHead head;
-  if (size < sizeof head) return;
-  std::memcpy(&head, bytes, sizeof head);
-  if (head.opcode != kOpcodeTmpfile) return;
-  head.opcode = kOpcodeCreate;
-  std::memcpy(bytes, &head, sizeof head);
+  if (size >= sizeof(InHead) && head_of(bytes).opcode == kOpcodeTmpfile) change_opcode(bytes, kOpcodeCreate);
 }
 
 // True: this is the reply to INIT, and asks for passthrough now.
@@ -151,8 +255,13 @@ ssize_t read_request(int fd, void* buffer, std::size_t size, void* userdata) {
   const ssize_t got = static_cast<Core*>(userdata)->turns.read(fd, buffer, size);
   const int saved = errno;
   Negotiation& n = negotiation_of(userdata);
-  if (got > 0) as_create(static_cast<char*>(buffer), static_cast<std::size_t>(got));
-  if (got > 0 && !n.done) saw_request(n, static_cast<const char*>(buffer), static_cast<std::size_t>(got));
+  if (got > 0) {
+    char* bytes = static_cast<char*>(buffer);
+    const auto count = static_cast<std::size_t>(got);
+    as_getattr(bytes, count);
+    as_create(bytes, count);
+    if (!n.done) saw_request(n, bytes, count);
+  }
   errno = saved;
   return got;
 }
@@ -178,11 +287,6 @@ ssize_t write_reply(int fd, iovec* parts, int count, void* userdata) {
   return writev(fd, parts, count);
 }
 
-ssize_t splice_through(int from, off_t* from_offset, int to, off_t* to_offset, std::size_t size,
-                       unsigned flags, void*) {
-  return splice(from, from_offset, to, to_offset, size, flags);
-}
-
 class Carrying {
  public:
   explicit Carrying(std::int32_t backing_id) { reply_backing_id = backing_id; }
@@ -194,14 +298,8 @@ class Carrying {
 }  // namespace
 
 Status hook_session(fuse_session* session) {
-  fuse_custom_io io{};
-  io.read = read_request;
-  io.writev = write_reply;
-  io.splice_receive = splice_through;
-  io.splice_send = splice_through;
-  const int outcome = fuse_session_custom_io(session, &io, fuse_session_fd(session));
-  if (outcome == 0) return {};
-  return errno_error(outcome < 0 ? -outcome : EIO, "hook the FUSE session");
+  const fuse_custom_io io = custom_io();
+  return hooked(fuse_session_custom_io(session, &io, fuse_session_fd(session)));
 }
 
 void want_passthrough(fuse_conn_info*, Passthrough&, int) {}
@@ -218,5 +316,23 @@ int reply_create(fuse_req_t request, const fuse_entry_param& entry, fuse_file_in
 }
 
 #endif
+
+namespace {
+
+ssize_t splice_through(int from, off_t* from_offset, int to, off_t* to_offset, std::size_t size,
+                       unsigned flags, void*) {
+  return splice(from, from_offset, to, to_offset, size, flags);
+}
+
+fuse_custom_io custom_io() {
+  fuse_custom_io io{};
+  io.read = read_request;
+  io.writev = write_reply;
+  io.splice_receive = splice_through;
+  io.splice_send = splice_through;
+  return io;
+}
+
+}  // namespace
 
 }  // namespace mediafs::fs

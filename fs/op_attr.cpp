@@ -107,14 +107,31 @@ Status change(Core& core, NodeId node, std::shared_ptr<FileHandle> handle, const
   return done;
 }
 
+// The local file's. Neither the share, which is not asked for what is remembered of it, nor the vault tells.
+std::optional<struct timespec> birth_of(Core& core, NodeId node, const std::shared_ptr<FileHandle>& handle) {
+  if (handle && handle->branch == Branch::local) return tree::birth(handle->fd.get());
+  const auto path = core.nodes.path(node);
+  if (const auto held = path ? nullptr : core.local_handle(node)) return tree::birth(held->fd.get());
+  if (!path || core.nodes.branch(node) != Branch::local) return std::nullopt;
+  const auto file = tree::open_node(core.local_root.get(), *path);
+  if (!file) return std::nullopt;
+  const auto st = stat_fd(file->get());
+  // Directories keep no number.
+  const bool same = st && (S_ISDIR(st->st_mode) || core.nodes.is_local(node, st->st_dev, st->st_ino));
+  return same ? tree::birth(file->get()) : std::nullopt;
+}
+
 }  // namespace
 
 void op_getattr(Core& core, AttrReply reply, NodeId node, const fuse_file_info* info) {
-  auto body = [&core, node, handle = handle_of(core, info)](const May& may) {
-    return core.attributes(node, handle, may);
+  auto body = [&core, node, handle = handle_of(core, info),
+               birth = reply.wants_birth()](const May& may) -> Result<Core::Attributes> {
+    MEDIAFS_ASSIGN(Core::Attributes attributes, core.attributes(node, handle, may));
+    if (birth) attributes.birth = birth_of(core, node, handle);
+    return attributes;
   };
   core.serve(std::move(reply), std::move(body),
-             [](AttrReply& r, const Core::Attributes& a) { r.attributes(a.st, a.timeout_s); });
+             [](AttrReply& r, const Core::Attributes& a) { r.attributes(a.st, a.timeout_s, a.birth); });
 }
 
 void op_setattr(Core& core, AttrReply reply, NodeId node, const struct stat& st, int to_set,

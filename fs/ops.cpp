@@ -6,6 +6,7 @@
 #include <exception>
 
 #include "common/log.h"
+#include "fs/negotiate.h"
 
 namespace mediafs::fs {
 namespace {
@@ -73,7 +74,8 @@ void set_name_operations(fuse_lowlevel_ops& ops) {
 
 void set_attribute_operations(fuse_lowlevel_ops& ops) {
   ops.getattr = [](fuse_req_t req, fuse_ino_t node, fuse_file_info* info) noexcept {
-    guarded(AttrReply(req), [&](AttrReply r) { op_getattr(core_of(req), std::move(r), node, info); });
+    guarded(AttrReply(req, takes_statx()),
+            [&](AttrReply r) { op_getattr(core_of(req), std::move(r), node, info); });
   };
   ops.setattr = [](fuse_req_t req, fuse_ino_t node, struct stat* st, int to_set,
                    fuse_file_info* info) noexcept {

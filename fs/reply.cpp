@@ -98,8 +98,10 @@ bool CreateReply::created(const fuse_entry_param& entry, const fuse_file_info& i
   return reply_create(take(), told, info, backing_id) == 0;
 }
 
-bool AttrReply::attributes(const struct stat& st, double timeout_s) {
+bool AttrReply::attributes(const struct stat& st, double timeout_s,
+                           const std::optional<struct timespec>& birth) {
   const struct stat told = shown(request()).over(st);
+  if (birth_) return reply_statx(take(), told, birth, believed_s(timeout_s)) == 0;
   return fuse_reply_attr(take(), &told, believed_s(timeout_s)) == 0;
 }
 

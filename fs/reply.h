@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -77,10 +78,15 @@ class CreateReply : public Reply {
   bool created(const fuse_entry_param& entry, const fuse_file_info& info, std::int32_t backing_id);
 };
 
+// With `birth` the kernel has asked when the file was born, too.
 class AttrReply : public Reply {
  public:
-  using Reply::Reply;
-  bool attributes(const struct stat& st, double timeout_s);
+  explicit AttrReply(fuse_req_t request, bool birth = false) : Reply(request), birth_(birth) {}
+  bool wants_birth() const { return birth_; }
+  bool attributes(const struct stat& st, double timeout_s, const std::optional<struct timespec>& birth = {});
+
+ private:
+  bool birth_;
 };
 
 class OpenReply : public Reply {

@@ -148,6 +148,13 @@ Result<struct stat> stat(int root, const std::string& path) {
   return st;
 }
 
+std::optional<struct timespec> birth(int fd) {
+  struct statx st {};
+  if (::statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &st) != 0 || (st.stx_mask & STATX_BTIME) == 0)
+    return std::nullopt;
+  return timespec{.tv_sec = st.stx_btime.tv_sec, .tv_nsec = st.stx_btime.tv_nsec};
+}
+
 Result<Fd> open_node(int root, const std::string& path) {
   MEDIAFS_ASSIGN(const Place at, place(root, path));
   Fd fd(openat(at.dir, at.name.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));

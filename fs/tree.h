@@ -51,6 +51,7 @@ Status unlink(const Place& at);
 Status rename(const Place& from, const Place& to, unsigned flags);
 
 Result<struct stat> stat(int root, const std::string& path);
+std::optional<struct timespec> birth(int fd);  // when the open file was born, where the filesystem knows
 Result<Fd> open_node(int root, const std::string& path);  // O_PATH, of anything, a symbolic link itself too
 Result<Fd> open_directory(int root, const std::string& path);
 // Never follows a link, never waits for a lease: EWOULDBLOCK, unless `patient`.

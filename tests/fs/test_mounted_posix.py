@@ -7,7 +7,7 @@ import stat
 import time
 
 import mounted
-from files import read, renameat2, write
+from files import BTIME, read, renameat2, statx, write
 from mounted import shape
 from parity_steps import User
 
@@ -460,6 +460,32 @@ class Calls(mounted.Parity):
         M.tell("invalidate " + os.path.basename(d))
         time.sleep(1.1)  # attributes are cached for a second
         self.assertGreater(os.stat(d).st_mtime_ns, before[1])
+
+    def test_birth(self):
+        def shape(st):
+            return (st.st_mode, st.st_ino, st.st_nlink, st.st_uid, st.st_gid, st.st_size, st.st_blocks,
+                    st.st_atime_ns, st.st_mtime_ns, st.st_ctime_ns)
+        d = os.path.basename(self.dirs[1])
+        write(M.on(d + "/f"), b"born")
+        os.chown(M.on(d + "/f"), 1001, 1002)
+        os.chmod(M.on(d + "/f"), 0o640)
+        os.utime(M.on(d + "/f"), ns=(1_500_000_000_123_456_789, 1_400_000_000_987_654_321))
+        os.mkdir(M.on(d + "/sub"))
+        os.symlink("f", M.on(d + "/link"))
+        os.mkfifo(M.on(d + "/pipe"))
+        for name in ("f", "sub", "link", "pipe"):
+            with self.subTest(name):
+                path = d + "/" + name
+                born = statx(M.under(path))[2]
+                for _ in range(2):  # asked, and as the kernel remembers it
+                    mask, told, birth = statx(M.on(path))
+                    self.assertEqual((mask & BTIME, birth), (BTIME, born))
+                    self.assertEqual(told, shape(os.lstat(M.on(path))))
+        os.rename(M.on(d + "/f"), M.on(d + "/g"))
+        born = statx(M.under(d + "/g"))[2]
+        with open(M.on(d + "/g"), "rb") as held:
+            os.unlink(M.on(d + "/g"))
+            self.assertEqual(statx(held.fileno())[2], born)
 
     def test_statfs(self):
         plain, mount = os.statvfs(M.plain), os.statvfs(M.mount)

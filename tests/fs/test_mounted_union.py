@@ -10,7 +10,7 @@ import threading
 import time
 
 import mounted
-from files import errno_of, read, soon, write
+from files import BTIME, statx, errno_of, read, soon, write
 
 M = None
 FILM = os.urandom(3_500_000)
@@ -64,6 +64,8 @@ class VaultOnly(Case):
         after = os.stat(M.on(self.path))
         for field in ("st_ino", "st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_nlink"):
             self.assertEqual(getattr(before, field), getattr(after, field), field)
+        mask, told, birth = statx(M.on(self.path))  # nobody knows when it was born
+        self.assertEqual((mask & BTIME, told[:6], birth), (0, tuple(after)[:2] + (1, 33, 44, 5000), 0))
         self.assertEqual(os.listdir(M.on(self.dir)), ["film.mkv"])
         self.assertEqual([e.inode() for e in os.scandir(M.on(self.dir))], [after.st_ino])
         self.assertEqual(listed, [after.st_ino])
