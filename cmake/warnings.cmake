@@ -27,6 +27,27 @@ elseif(MEDIAFS_SANITIZE STREQUAL "thread")
   target_link_options(mediafs_flags INTERFACE -fsanitize=thread)
 endif()
 
+# mediafs_precompiled(TARGET): the standard library's headers are read once for all. Off by default: a file has to say what
+# it includes.
+option(MEDIAFS_PCH "Precompile the standard library's headers" OFF)
+function(mediafs_precompiled name)
+  if(NOT MEDIAFS_PCH)
+    return()
+  endif()
+  if(NOT TARGET mediafs_pch)
+    file(WRITE ${PROJECT_BINARY_DIR}/pch.cpp "")
+    add_library(mediafs_pch OBJECT ${PROJECT_BINARY_DIR}/pch.cpp)
+    target_link_libraries(mediafs_pch PRIVATE mediafs_flags Threads::Threads)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+      target_compile_options(mediafs_flags INTERFACE "SHELL:-Xclang -fno-pch-timestamp")  # for ccache
+    endif()
+    target_precompile_headers(mediafs_pch PRIVATE <algorithm> <array> <atomic> <chrono> <condition_variable> <cstdint>
+      <deque> <functional> <map> <memory> <mutex> <optional> <set> <span> <sstream> <stop_token> <string> <string_view>
+      <thread> <tl/expected.hpp> <unordered_map> <unordered_set> <utility> <variant> <vector>)
+  endif()
+  target_precompile_headers(${name} REUSE_FROM mediafs_pch)
+endfunction()
+
 # What the tests labelled unit and servers run, without the program itself: all that a sanitizer's build needs.
 add_custom_target(suites)
 
@@ -42,6 +63,7 @@ function(mediafs_test name)
   if(NOT MEDIAFS_SANITIZE)
     target_compile_options(${name} PRIVATE -O0 -U_FORTIFY_SOURCE)
   endif()
+  mediafs_precompiled(${name})
   add_dependencies(suites ${name})
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS unit TIMEOUT 300)

@@ -34,7 +34,7 @@ JOBS=$(nproc)
 CODE=(app common tier fs watcher pipeline cluster)
 LABELS=(--label-exclude long)
 [ -z "$LONG" ] || LABELS=()
-TABLE=() BAD=0 SUMMARY= TARGET=all
+TABLE=() BAD=0 SUMMARY= TARGET=all AT_ONCE=$(nproc)
 # The sanitizers' shadow memory does not fit every address layout of newer kernels.
 PLAIN_ADDRESSES=()
 if setarch "$(uname -m)" -R true 2>/dev/null; then PLAIN_ADDRESSES=(setarch "$(uname -m)" -R); fi
@@ -78,11 +78,11 @@ build() { # DIR CXX CMAKE-OPTION...
   nice cmake --build "$dir" --target "$TARGET" -j "$JOBS" -- -k 10
 }
 
-sanitized() { build "build-$1" clang++ -DMEDIAFS_SANITIZE="$1" -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS="-O1 -g1"; }
+sanitized() { build "build-$1" clang++ -DMEDIAFS_SANITIZE="$1" -DMEDIAFS_PCH=ON -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS="-O1 -g1"; }
 
 tests() { # DIR CTEST-OPTION...: keeps the summary, and the reasons of what was skipped
   local dir=$1 log=$1/ctest.log status; shift
-  "${WRAP[@]}" ctest --test-dir "$dir" -j "$JOBS" --output-on-failure --no-tests=error --timeout 1500 \
+  "${WRAP[@]}" ctest --test-dir "$dir" -j "$AT_ONCE" --output-on-failure --no-tests=error --timeout 1500 \
     --no-label-summary "$@" 2>&1 | tee "$log"
   status=${PIPESTATUS[0]}
   grep -ah '^skipped: ' "$dir/Testing/Temporary/LastTest.log" 2>/dev/null | sort | uniq -c | sed 's/^ *\([0-9]*\) /  \1 x /'
@@ -112,6 +112,7 @@ else
     stage tidy tidy build-thread
     WRAP=()
   fi
+  AT_ONCE=$((JOBS + 1))  # they wait more than they work
   SUMMARY=
   if [ $BUILT = 0 ]; then
     stage ctest tests build "${LABELS[@]}"
