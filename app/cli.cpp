@@ -1,8 +1,13 @@
 #include "app/cli.h"
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "app/control.h"
 #include "app/progress.h"
@@ -37,6 +42,20 @@ int fail(const Context& context, const Error& error) {
   }
   std::cerr << "mediafs: " << error.message() << "\n";
   return exit_of(error, no_daemon);
+}
+
+int watched(bool watch, const std::function<int()>& print) {
+  constexpr std::chrono::seconds kEvery{1};
+  constexpr const char* kFromTheTop = "\033[H\033[2J";
+  const bool terminal = isatty(STDOUT_FILENO) == 1;
+  for (;;) {
+    if (watch && terminal) fputs(kFromTheTop, stdout);
+    const int exit = print();
+    if (!watch || exit != kDone) return exit;
+    if (fflush(stdout) != 0) return kFailed;  // nobody reads any more
+    std::cout.flush();
+    std::this_thread::sleep_for(kEvery);
+  }
 }
 
 void print_json(const Json& json) {

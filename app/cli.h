@@ -48,6 +48,8 @@ void add_common(CLI::App& command, Context& context);
 
 // "mediafs: WHAT: WHY", or with --json one object {"error": …} on stdout; the exit status that fits.
 int fail(const Context& context, const Error& error);
+// --watch: `print` again each second until it fails or somebody ends it; on a terminal in the same place.
+int watched(bool watch, const std::function<int()>& print);
 void print_json(const Json& json);
 
 Result<Config> load_config(const Context& context);

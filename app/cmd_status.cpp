@@ -116,7 +116,11 @@ int run(const Context& context) {
 void add_status(CLI::App& app, Context& context) {
   auto* command = app.add_subcommand("status", "branches, health, space, jobs, last errors on one screen");
   add_common(*command, context);
-  command->callback([&context] { context.run = [&context] { return run(context); }; });
+  auto watch = std::make_shared<bool>(false);
+  command->add_flag("--watch", *watch, "again each second, until Ctrl-C");
+  command->callback([watch, &context] {
+    context.run = [watch, &context] { return watched(*watch, [&context] { return run(context); }); };
+  });
 }
 
 }  // namespace mediafs::app

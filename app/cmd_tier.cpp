@@ -14,6 +14,7 @@ namespace {
 
 struct TierArguments {
   bool status = false;
+  bool watch = false;
   std::vector<std::string> paths;
   bool dry_run = false;
   std::string older_than;
@@ -152,8 +153,10 @@ void add_tier(CLI::App& app, Context& context) {
   add_common(*command, context);
   auto args = std::make_shared<TierArguments>();
   command->add_flag("--status", args->status, "per branch: files, bytes, dirty, evictable; what moves now");
+  command->add_flag("--watch", args->watch, "again each second, until Ctrl-C");
   command->callback([args, &context, command] {
-    if (command->get_subcommands().empty()) context.run = [&context] { return status(context); };
+    if (!command->get_subcommands().empty()) return;
+    context.run = [args, &context] { return watched(args->watch, [&context] { return status(context); }); };
   });
   const auto add = [&](const char* name, const char* help, auto fn) {
     auto* sub = command->add_subcommand(name, help);

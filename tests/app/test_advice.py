@@ -133,5 +133,28 @@ def two_states(bench):
     daemon.stop()
 
 
+def watched(bench):
+    """--watch shows it again, and ends with the daemon or with whoever reads."""
+    daemon = bench.daemon({"local": {"path": bench.folder("local")}})
+    daemon.start()
+    commands = [subprocess.Popen([daemon.program, *command, "--watch", "--json", "-c", daemon.file], text=True,
+                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=clean_environment({}))
+                for command in (("status",), ("tier", "--status"), ("status",))]
+    try:
+        for command in commands:
+            for _ in range(2):
+                shown = "".join(iter(command.stdout.readline, "}\n"))
+                check("local" in json.loads(shown + "}"), "what is watched: " + shown)
+        commands[2].stdout.close()
+        check(commands[2].wait(60) == 1, "it goes on though nobody reads")
+        daemon.stop()
+        check([command.wait(60) for command in commands[:2]] == [3, 3], "it goes on without a daemon")
+    finally:
+        for command in commands:
+            command.kill()
+            command.wait()
+            command.stdout.close()
+
+
 if __name__ == "__main__":
-    run(names_alike, vault_tested, stopped, two_states, larger_than_the_disk, empty_variable, source_that_is_none, vault_without_attributes)
+    run(names_alike, watched, vault_tested, stopped, two_states, larger_than_the_disk, empty_variable, source_that_is_none, vault_without_attributes)
