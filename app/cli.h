@@ -34,6 +34,7 @@ void add_mount(CLI::App& app, Context& context);
 void add_unmount(CLI::App& app, Context& context);
 void add_status(CLI::App& app, Context& context);
 void add_tier(CLI::App& app, Context& context);
+void add_trash(CLI::App& app, Context& context);
 void add_jobs(CLI::App& app, Context& context);
 void add_name(CLI::App& app, Context& context);
 void add_verify(CLI::App& app, Context& context);

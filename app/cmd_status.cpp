@@ -43,6 +43,10 @@ void print_branches(const Json& j) {
       printf("         being listed for the first time: %llu objects so far\n",
              static_cast<unsigned long long>(vault.value("first_listing_objects", std::uint64_t{0})));
     }
+    if (const Json& trash = vault["trash"]; trash.value("files", 0) > 0) {
+      printf("         trash: %d deleted files, %s (mediafs trash list)\n", trash.value("files", 0),
+             bytes_at(trash, "bytes").c_str());
+    }
     if (vault["error"].is_string()) printf("         %s\n", vault["error"].get<std::string>().c_str());
     if (vault["lost"].value("files", 0) > 0) {
       printf("         LOST: %d files that the vault no longer has, and nobody else\n",

@@ -46,6 +46,8 @@ int status(const Context& context) {
       printf("%-10s %s\n", "", (*j)["vault"]["error"].get<std::string>().c_str());
     if ((*j)["vault"]["lost"].value("files", 0) > 0)
       printf("%-10s %s (mediafs tier where PATH)\n", "lost", line_of((*j)["vault"]["lost"]).c_str());
+    if ((*j)["vault"]["trash"].value("files", 0) > 0)
+      printf("%-10s %s (mediafs trash list)\n", "trash", line_of((*j)["vault"]["trash"]).c_str());
   }
   const Json& dirty = (*j)["dirty"];
   printf("%-10s %s", "dirty", line_of(dirty).c_str());

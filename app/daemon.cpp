@@ -19,6 +19,7 @@
 #include "app/predecessor.h"
 #include "app/registry.h"
 #include "app/report.h"
+#include "app/trash_sweep.h"
 #include "app/vault_health.h"
 #include "common/fd.h"
 #include "common/log.h"
@@ -81,6 +82,7 @@ struct Daemon::Parts {
   KernelCache kernel_cache{[this] { return watcher ? watcher->stats() : watcher::Stats{}; },
                            [this] { return mount.get(); }};
   std::unique_ptr<VaultHealth> vault_health;
+  std::unique_ptr<TrashSweep> trash_sweep;
   std::unique_ptr<fs::Mount> mount;
   std::unique_ptr<ControlServer> control;
   std::optional<Registration> registration;
@@ -129,6 +131,7 @@ Status Daemon::Parts::open_tier(const Credentials& credentials, bool new_vault) 
   for (const auto& hook : config.hooks) hooks.push_back(hook.on);
   MEDIAFS_ASSIGN(catalogue, tier::Catalogue::open({.path = config.local.state + "/catalogue.db",
                                                    .has_vault = driver != nullptr,
+                                                   .keeps_trash = config.vault.trash.count() > 0,
                                                    .ballast_bytes = kBallast,
                                                    .hooks = std::move(hooks),
                                                    .on_job =
@@ -171,6 +174,7 @@ Status Daemon::Parts::open_tier(const Credentials& credentials, bool new_vault) 
 Status Daemon::Parts::first_contact(const std::stop_token& stop) {
   MEDIAFS_TRY(vault->collect_garbage());
   vault_met = true;
+  MEDIAFS_TRY(mover->trash().find_kept(stop));
   auto imported = reconcile->import_vault(stop);
   kernel_cache.forgotten("");  // it knows more names now
   return imported;
@@ -248,6 +252,9 @@ Status Daemon::Parts::open_pipeline() {
       [this](const watcher::Event& event) { events->push(event); },
       [this](const watcher::RawEvent& event) { kernel_cache.noticed(event); });
   if (vault) {
+    trash_sweep = std::make_unique<TrashSweep>(mover->trash(), config.vault.trash, [this] {
+      return vault_met && vault->state() == tier::VaultState::ours;
+    });
     vault_health = std::make_unique<VaultHealth>(
         *vault, *branches.clock, [this](const std::stop_token& stop) { return first_contact(stop); },
         [this] {
@@ -307,6 +314,7 @@ void Daemon::Parts::begin_work() {
   workers->start();
   planner->start();
   if (vault_health) vault_health->start();
+  if (trash_sweep) trash_sweep->start();
   control->start();
 }
 
@@ -318,6 +326,7 @@ void Daemon::Parts::end_work() {
   watcher->stop();
   events->stop();
   planner->stop();
+  if (trash_sweep) trash_sweep->stop();
   if (vault_health) vault_health->stop();
 }
 

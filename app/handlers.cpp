@@ -15,16 +15,6 @@ constexpr std::size_t kPage = 1000;
 
 using Paths = std::vector<std::string>;
 
-// Paths are bytes, JSON is text: they travel percent-encoded.
-Result<Paths> paths_of(const Json& args) {
-  Paths out;
-  for (const auto& p : args.value("paths", Json::array())) {
-    out.push_back(http::percent_decode(p.get<std::string>()));
-    if (!out.back().empty()) MEDIAFS_TRY(check_path(out.back()));
-  }
-  return out;
-}
-
 // Each file at or below the paths. A path that is no file of the catalogue is an error: a typo must not pass.
 Result<std::vector<tier::Node>> files_below(tier::Catalogue& catalogue, const Paths& paths) {
   std::vector<tier::Node> out;
@@ -209,6 +199,15 @@ Result<Json> pause_jobs(const HandlerParts& parts, const Json& args, bool paused
 
 }  // namespace
 
+Result<Paths> paths_of(const Json& args) {
+  Paths out;
+  for (const auto& p : args.value("paths", Json::array())) {
+    out.push_back(http::percent_decode(p.get<std::string>()));
+    if (!out.back().empty()) MEDIAFS_TRY(check_path(out.back()));
+  }
+  return out;
+}
+
 void add_handlers(ControlServer& server, const HandlerParts& parts) {
   const auto add = [&](const char* name, auto fn) {
     server.add(name,
@@ -228,6 +227,9 @@ void add_handlers(ControlServer& server, const HandlerParts& parts) {
   add("tier_pin", [](P p, J a, S, T) { return set_pinned(p, a, true); });
   add("tier_unpin", [](P p, J a, S, T) { return set_pinned(p, a, false); });
   add("tier_where", [](P p, J a, S, T) { return where(p, a); });
+  add("trash_list", trash_list);
+  add("trash_restore", trash_restore);
+  add("trash_empty", trash_empty);
   add("jobs_list", [](P p, J a, S, T) {
     return jobs_report(p.view, job_state_from(a.value("state", "")), a.value("limit", std::size_t{100}));
   });

@@ -19,6 +19,13 @@ struct HandlerParts {
   std::function<std::size_t()> outstanding_events = {};
 };
 
+// Paths are bytes, JSON is text: they travel percent-encoded.
+Result<std::vector<std::string>> paths_of(const Json& args);
+using Handler = Result<Json>(const HandlerParts& parts, const Json& args, const ProgressSink& progress,
+                             const std::stop_token& stop);
+// handlers_trash.cpp
+Handler trash_list, trash_restore, trash_empty;
+
 void add_handlers(ControlServer& server, const HandlerParts& parts);
 
 }  // namespace mediafs::app

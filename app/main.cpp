@@ -17,7 +17,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("mediafs ") + MEDIAFS_VERSION);
   app.require_subcommand(1);
   Context context;
-  for (auto* add : {add_mount, add_unmount, add_status, add_tier, add_jobs, add_name, add_verify, add_version,
+  for (auto* add : {add_mount, add_unmount, add_status, add_tier, add_trash, add_jobs, add_name, add_verify, add_version,
                     add_changelog, add_config, add_doctor, add_vault}) {
     add(app, context);
   }

@@ -3,12 +3,15 @@
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "common/path.h"
 
 namespace mediafs::app {
 
 namespace {
+
+constexpr std::size_t kTrashPage = 1000;
 
 Json time_json(WallNs ns) {
   return ns == 0 ? Json(nullptr) : Json(rfc3339(ns));
@@ -207,6 +210,19 @@ Json change_json(const tier::Change& change) {
   return j;
 }
 
+Json trash_json(const tier::TrashEntry& entry, std::optional<std::chrono::milliseconds> kept_for) {
+  const bool waiting = entry.state == tier::TrashState::waiting;
+  return {{"id", entry.id},
+          {"path", printable(entry.path)},
+          {"state", waiting ? "waiting" : "kept"},
+          {"deleted", time_json(entry.at_ns)},
+          {"expires", kept_for ? time_json(entry.at_ns + kept_for->count() * 1'000'000) : Json(nullptr)},
+          {"size_bytes", entry.size_bytes},
+          {"mtime", time_json(entry.mtime_ns)},
+          {"checksum", entry.checksum ? Json("xxh128:" + to_hex(*entry.checksum)) : Json(nullptr)},
+          {"key", printable(waiting ? entry.source : entry.key)}};
+}
+
 Json share_json(const View& view) {
   const std::string& path = view.branches.config.share.path;
   if (path.empty()) return nullptr;
@@ -226,6 +242,7 @@ Result<Json> status_report(const View& view) {
   if (vault.is_object()) {
     vault.update(totals_json(totals.vault));
     vault["lost"] = totals_json(totals.lost);
+    vault["trash"] = totals_json(totals.trash);
   }
   return Json{{"mountpoint", view.mountpoint},
               {"program_version", MEDIAFS_VERSION},
@@ -258,6 +275,7 @@ Result<Json> tier_report(const View& view) {
   if (vault.is_object()) {
     vault.update(totals_json(totals.vault));
     vault["lost"] = totals_json(totals.lost);
+    vault["trash"] = totals_json(totals.trash);
   }
   return Json{{"local", std::move(local)},
               {"vault", std::move(vault)},
@@ -266,6 +284,28 @@ Result<Json> tier_report(const View& view) {
               {"evictable", totals_json(totals.evictable)},
               {"cache", cache_json(view)},
               {"transfers", transfers_json(view)}};
+}
+
+Result<Json> trash_report(tier::Catalogue& catalogue, const std::vector<std::string>& paths,
+                          std::optional<std::chrono::milliseconds> kept_for) {
+  Json list = Json::array();
+  std::uint64_t bytes = 0;
+  std::set<std::int64_t> listed;  // the paths may lie within each other
+  for (const std::string& path : paths) {
+    std::int64_t before = 0;
+    for (;;) {
+      MEDIAFS_ASSIGN(const auto page, catalogue.trash(path, before, kTrashPage));
+      if (page.empty()) break;
+      before = page.back().id;
+      for (const auto& entry : page) {
+        if (!listed.insert(entry.id).second) continue;
+        list.push_back(trash_json(entry, kept_for));
+        bytes += entry.size_bytes;
+      }
+    }
+  }
+  const std::size_t files = list.size();
+  return Json{{"trash", std::move(list)}, {"files", files}, {"bytes", bytes}};
 }
 
 Result<Json> jobs_report(const View& view, std::optional<tier::JobState> state, std::size_t limit) {

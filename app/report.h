@@ -3,9 +3,11 @@
 // Shapes:     stable keys in snake_case, sizes in bytes, times as RFC 3339 in UTC.
 #pragma once
 
+#include <chrono>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "app/vault_health.h"
 #include "common/clock.h"
@@ -39,6 +41,9 @@ struct View {
 Result<Json> status_report(const View& view);
 Result<Json> tier_report(const View& view);
 Result<Json> jobs_report(const View& view, std::optional<tier::JobState> state, std::size_t limit);
+// Each path's entries and those below it ("": all), the newest first. `kept_for`, if it is known: when they expire.
+Result<Json> trash_report(tier::Catalogue& catalogue, const std::vector<std::string>& paths,
+                          std::optional<std::chrono::milliseconds> kept_for);
 Json job_json(const tier::Job& job);
 Json node_json(const tier::Node& node);  // for `tier where`
 Json change_json(const tier::Change& change);

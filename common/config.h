@@ -63,7 +63,9 @@ struct Config {
     std::string credentials;         // a file
     std::uint64_t upload_limit = 0;  // bytes a second
     std::uint64_t cache_bytes = 20ULL << 30;
-    bool read_back = true;  // webdav: an upload is read back before it counts
+    std::chrono::milliseconds trash =
+        std::chrono::hours(30 * 24);  // how long deleted files' objects are kept
+    bool read_back = true;            // webdav: an upload is read back before it counts
   } vault;
   struct Incoming {
     std::string path = "Incoming";

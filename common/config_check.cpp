@@ -229,6 +229,8 @@ Checked check_numbers(const Config& c) {
   using namespace std::chrono_literals;
   if (c.share.timeout < 10ms || c.share.timeout > 1h)
     return wrong("share.timeout", "must be between \"10ms\" and \"1h\"");
+  if (c.vault.trash > 100 * 366 * 24h)
+    return wrong("vault.trash", "must be at most \"36600d\" (0: none is kept)");
   if (c.incoming.settle > 24h) return wrong("incoming.settle", "must be at most \"24h\"");
   const std::array<std::pair<std::string_view, int>, 3> workers{{{"jobs.organize", c.jobs.organize},
                                                                  {"jobs.upload", c.jobs.upload},

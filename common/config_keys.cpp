@@ -221,6 +221,7 @@ const std::vector<Key>& keys() {
       key<&C::vault, &C::VaultCfg::credentials>("vault", "credentials"),
       key<&C::vault, &C::VaultCfg::upload_limit>("vault", "upload_limit"),
       key<&C::vault, &C::VaultCfg::cache_bytes>("vault", "cache_size"),
+      key<&C::vault, &C::VaultCfg::trash>("vault", "trash"),
       key<&C::vault, &C::VaultCfg::read_back>("vault", "read_back"),
       key<&C::incoming, &C::Incoming::path>("incoming", "path"),
       key<&C::incoming, &C::Incoming::settle>("incoming", "settle"),

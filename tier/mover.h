@@ -23,6 +23,7 @@
 #include "tier/claims.h"
 #include "tier/space.h"
 #include "tier/transfers.h"
+#include "tier/trash.h"
 #include "tier/vault/vault.h"
 
 namespace mediafs::tier {
@@ -82,6 +83,7 @@ class Mover {
   Result<Summed> checksum(std::int64_t id, std::int64_t generation, std::stop_token stop);
 
   const Transfers& transfers() const { return transfers_; }
+  Trash& trash() { return trash_; }
 
  private:
   // The file's row, if it is still what the job was made for; changed or not_found otherwise.
@@ -108,6 +110,7 @@ class Mover {
   Status take_standing(const std::string& path);
 
   Branches& b_;
+  Trash trash_{b_};
   Transfers transfers_;
   std::atomic<std::uint64_t> next_temp_{0};
 };

@@ -116,6 +116,7 @@ Status Mover::upload(std::int64_t id, std::int64_t generation, std::stop_token s
   }
   MEDIAFS_ASSIGN(auto there, already_there(node));
   if (!there) {
+    MEDIAFS_TRY(trash_.keep(key, stop));
     Transfers::Scope scope(transfers_, "upload", node.path, node.size_bytes, b_.clock->wall_ns());
     crash_point("upload.before_put");
     PutSource source{
@@ -156,6 +157,7 @@ Status Mover::relocate(std::int64_t id, std::stop_token stop) {
     return make_error(ErrorCode::busy, printable(new_key), "it was renamed just now");
   }
   MEDIAFS_TRY(key_is_free(id, new_key, stop));
+  MEDIAFS_TRY(trash_.keep(new_key, stop));
   // A listing has not told its true time and mode, which the copy is to keep.
   MEDIAFS_ASSIGN(const Node node, refined(std::move(*found)));
   ObjectMeta meta = meta_of(node);
@@ -269,13 +271,18 @@ Result<bool> Mover::stands_aside(const std::string& key) {
   return node && node->vault && node->vault->key == key;
 }
 
-Status Mover::forget(const std::string& key, std::stop_token) {
+Status Mover::forget(const std::string& key, std::stop_token stop) {
   MEDIAFS_TRY(check_path(key));
   MEDIAFS_ASSIGN(auto claim, b_.claims->claim(Claims::key_claim(key)));
   MEDIAFS_ASSIGN(const bool aside, stands_aside(key));
   if (aside) return {};
+  // A new file has the name: its own upload moves what waits for the trash, and overwrites what stands there.
   MEDIAFS_ASSIGN(const bool in_use, b_.catalogue->key_in_use(key));
-  if (in_use) return {};  // a new file has the name: its own upload overwrites what stands there
+  if (in_use) return {};
+  crash_point("forget.before_keep");
+  MEDIAFS_TRY(trash_.keep(key, stop));
+  MEDIAFS_ASSIGN(const bool taken, b_.catalogue->key_in_use(key));
+  if (taken) return {};
   // A power cut must not take back the removal that called for this: a row without its object would be left.
   MEDIAFS_TRY(b_.catalogue->sync());
   crash_point("forget.before_remove");

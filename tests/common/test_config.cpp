@@ -53,6 +53,7 @@ region = "eu-1"
 credentials = "/etc/mediafs/vault.credentials"
 upload_limit = "10M"
 cache_size = "20G"
+trash = "7d"
 [incoming]
 path = "Incoming"
 settle = "2s"
@@ -89,6 +90,7 @@ run = ["mail"]
   CHECK(c.vault.endpoint == "http://127.0.0.1:9000");
   CHECK(c.vault.path_style);
   CHECK(c.vault.upload_limit == 10ULL << 20);
+  CHECK(c.vault.trash == std::chrono::hours(7 * 24));
   CHECK(c.incoming.ignore.size() == 3);
   CHECK(c.organize.on_conflict == "keep_both");
   CHECK(c.jobs.upload == 21);

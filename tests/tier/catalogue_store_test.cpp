@@ -153,6 +153,37 @@ TEST_CASE_FIXTURE(CatalogueFixture, "a catalogue of an older version is brought 
   CHECK((*opened)->evictable(10)->at(0).path == "a");
 }
 
+TEST_CASE_FIXTURE(CatalogueFixture, "a catalogue of the version before gets a trash, and keeps what it has") {
+  close();
+  const std::string path = dir().file("before.db");
+  {
+    auto db = raw(path);
+    REQUIRE(rows::migrate(*db, 4));
+    REQUIRE(
+        db->execute("INSERT INTO node (id, parent, name, kind, generation, size, checksum) VALUES (5, 1, "
+                    "x'61', 2, 1, 10, x'00112233445566778899aabbccddeeff');"
+                    "INSERT INTO copy (node, branch, generation, size, mtime, key, etag, checksum, since) "
+                    "VALUES (5, 2, 1, 10, 1, x'61', 'e', x'00112233445566778899aabbccddeeff', 60);"
+                    "INSERT INTO tombstone (key, at) VALUES (x'62', 5);"
+                    "INSERT INTO job (stage, file, generation, path, state, created, not_before, changed) "
+                    "VALUES ('forget', 0, 0, x'62', 1, 1, 1, 1)"));
+  }
+  auto opened = Catalogue::open({.path = path, .keeps_trash = true, .clock = &clock});
+  REQUIRE(opened);
+  Catalogue& catalogue = **opened;
+  CHECK(got(catalogue.trash("", 0, 10)).empty());
+  CHECK(*catalogue.is_tombstoned("b"));
+  CHECK(got(catalogue.jobs().list(JobState::queued, 10)).size() == 1);
+  REQUIRE(catalogue.remove("a", true));
+  const auto entries = got(catalogue.trash("", 0, 10));
+  REQUIRE(entries.size() == 1);
+  CHECK(entries[0].path == "a");
+  CHECK(entries[0].state == TrashState::waiting);
+  CHECK(entries[0].size_bytes == 10);
+  CHECK(got(catalogue.trash_waiting("a")).has_value());
+  CHECK(catalogue.totals()->trash.files == 1);
+}
+
 TEST_CASE_FIXTURE(CatalogueFixture, "a newer, a foreign and a broken file are refused with what to do") {
   close();
   {

@@ -18,17 +18,20 @@ namespace mediafs::tier {
 
 class TierRig {
  public:
-  TierRig() {
-    std::string form = std::filesystem::temp_directory_path() / "mediafs-tier-XXXXXX";
-    REQUIRE(mkdtemp(form.data()) != nullptr);
-    root = form;
+  // Over what another process left, which is removed too in the end; or over a folder of its own.
+  explicit TierRig(std::string left = {}, bool keeps_trash = false) : root(std::move(left)) {
+    if (root.empty()) {
+      std::string form = std::filesystem::temp_directory_path() / "mediafs-tier-XXXXXX";
+      REQUIRE(mkdtemp(form.data()) != nullptr);
+      root = form;
+    }
     for (const char* d : {"local", "local/.mediafs", "local/Incoming", "vault"})
       std::filesystem::create_directory(root + "/" + d);
     branches.config.local.path = root + "/local";
     branches.config.vault.url = "file://" + root + "/vault";
     branches.config.incoming.settle = std::chrono::milliseconds(0);
     vault = *open_vault(branches.config, {});
-    catalogue = *Catalogue::open({.path = root + "/local/.mediafs/catalogue.db"});
+    catalogue = *Catalogue::open({.path = root + "/local/.mediafs/catalogue.db", .keeps_trash = keeps_trash});
     branches.local_root = *open_at(AT_FDCWD, branches.config.local.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     branches.catalogue = catalogue.get();
     branches.vault = vault.get();

@@ -33,6 +33,7 @@
 #include "common/hash.h"
 #include "common/result.h"
 #include "tier/catalogue/jobs.h"
+#include "tier/catalogue/trash.h"
 
 namespace mediafs::tier {
 
@@ -127,8 +128,8 @@ struct BranchTotals {
   std::uint64_t bytes = 0;
 };
 struct Totals {
-  BranchTotals local, vault, lost, dirty, pinned, evictable;  // vault: without what is lost
-  WallNs oldest_dirty_ns = 0;                                 // 0: nothing is dirty
+  BranchTotals local, vault, lost, dirty, pinned, evictable, trash;  // vault: without what is lost
+  WallNs oldest_dirty_ns = 0;                                        // 0: nothing is dirty
 };
 
 struct EvictCursor {
@@ -187,6 +188,7 @@ class Catalogue {
     std::string path;                 // the database file; its directory exists
     bool read_only = false;           // for commands that read without a daemon, or beside one
     bool has_vault = true;            // whether checksum's outcome calls for an upload
+    bool keeps_trash = false;         // a deleted file leaves its object in the trash
     std::uint64_t ballast_bytes = 0;  // held beside the database for when the disk is full
     Clock* clock = &Clock::system();
     std::vector<std::string> hooks = {};                       // the event of each configured hook, in order
@@ -328,6 +330,26 @@ class Catalogue {
   // first. (Two files that took each other's names need a key in between: relocated() takes any.)
   Result<std::int64_t> key_owner(std::string_view key);
   Status forgotten(std::string_view key);  // the object is gone: the tombstone may go
+
+  // --- the trash (trash.h). Each changing call is durable.
+  // Waiting or kept, the newest first, in pages: ids < `before` (0: all). `below`: of this file, or of all below it.
+  Result<std::vector<TrashEntry>> trash(std::string_view below, std::int64_t before, std::size_t limit);
+  Result<std::optional<TrashEntry>> trash_entry(std::int64_t id);
+  Result<std::optional<TrashEntry>> trash_waiting(std::string_view source);
+  // What is going, and with it what was deleted before `deleted_before` or at it, the oldest first.
+  Result<std::vector<TrashEntry>> trash_due(WallNs deleted_before, std::size_t limit);
+  // Its object stands under `entry.key`, with what `entry` says of it. changed: it does not wait any more.
+  Status trash_kept(const TrashEntry& entry);
+  // Nobody gets them back any more. The object of one that waits is forgotten by its job.
+  Status trash_going(const std::vector<std::int64_t>& ids);
+  Status trash_gone(const std::vector<std::int64_t>& ids);  // nothing stands under their keys: the rows go
+  // The object of a kept one stands under `copy.key` now: a file of that path, which the vault alone has; the entry is
+  // going. exists, not_directory: the path is not free. changed: it is not kept any more.
+  Status trash_restored(const TrashEntry& entry, const VaultCopy& copy, bool visible);
+  // Somebody else's copy is about to be made under a key that no row knows: a job clears away what a kill leaves there.
+  Status trash_restoring(std::string_view key);
+  // Found in the vault by its key, which no row has: kept from now on.
+  Status trash_found(const TrashEntry& entry);
 
   // --- the share's entries as they were last seen, for the time in which it does not answer. No rows of the library.
   Result<std::vector<ShareEntry>> share_entries(std::string_view dir);  // by name; empty if dir is unknown

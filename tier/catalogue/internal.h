@@ -68,11 +68,12 @@ struct Tx {
   std::int64_t version = 0;                         // the newest that this transaction made; 0: none
   std::vector<std::string> shown = {};              // to be told to on_shown
   const std::vector<std::string>* hooks = nullptr;  // the event of each configured hook
+  bool keeps_trash = false;                         // a deleted file leaves its object there
   Names* names = nullptr;                           // told of every row's before it is committed
 };
 
 // --- schema.cpp
-inline constexpr int kSchemaVersion = 4;
+inline constexpr int kSchemaVersion = 5;
 Status migrate(sql::Connection& db, int to = kSchemaVersion);
 // Refuses what is newer than this program, is no catalogue, or (read-only) is older.
 Status check_schema(sql::Connection& db, bool read_only);
@@ -154,6 +155,12 @@ Status settle_key(Tx& tx, const Node& node, const std::string& key);
 Result<std::int64_t> key_owner(sql::Connection& db, std::string_view key,
                                std::int64_t other_than);  // 0: none; a lost copy owns nothing
 Result<bool> key_in_use(sql::Connection& db, std::string_view key);
+
+// --- trash.cpp
+// The file ends, and the vault has an object of it: that waits to be moved to the trash.
+Status leave_for_trash(Tx& tx, const Node& node);
+// A file's object stands there: what waited there is not the trash's any more.
+Status reclaim_from_trash(Tx& tx, std::string_view key);
 
 // --- loss.cpp
 // Its object is gone. With a local copy the vault's goes and is made again; without, it stays, marked lost.

@@ -110,6 +110,8 @@ Result<Totals> count_all(sql::Connection& db) {
             "held.kind = 1) SELECT count(*), coalesce(sum(size), 0) FROM held WHERE kind = 2"));
   MEDIAFS_ASSIGN(totals.evictable,
                  count(db, "SELECT count(*), coalesce(sum(size), 0) FROM node WHERE evict_at IS NOT NULL"));
+  MEDIAFS_ASSIGN(totals.trash,
+                 count(db, "SELECT count(*), coalesce(sum(size), 0) FROM trash WHERE state <> 3"));
   MEDIAFS_ASSIGN(
       auto oldest,
       db.prepare("SELECT min(l.since) FROM node n JOIN copy l ON l.node = n.id AND l.branch = 1 LEFT JOIN "

@@ -227,6 +227,7 @@ Status check_rename(const Catalogue::RenameRequest& request) {
 Status end_file(Tx& tx, const Node& node) {
   MEDIAFS_ASSIGN(const bool forget_path, leaves_object(tx, node));
   MEDIAFS_TRY(delete_node(tx, node.id));
+  MEDIAFS_TRY(leave_for_trash(tx, node));
   if (forget_path) MEDIAFS_TRY(forget_key(tx, node.path));
   return node.vault ? forget_key(tx, node.vault->key) : Status{};
 }

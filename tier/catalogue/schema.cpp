@@ -72,7 +72,21 @@ CREATE TABLE share_entry (
 ) WITHOUT ROWID;
 )sql";
 
-constexpr std::array<const char*, kSchemaVersion> kMigrations{kVersion1, kVersion2, kVersion3, kVersion4};
+// Objects of deleted files: tier/catalogue/trash.h.
+constexpr const char* kVersion5 = R"sql(
+CREATE TABLE trash (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, state INTEGER NOT NULL, at INTEGER NOT NULL, path BLOB NOT NULL,
+  source BLOB NOT NULL, key BLOB NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL, mode INTEGER NOT NULL,
+  uid INTEGER NOT NULL, gid INTEGER NOT NULL, checksum BLOB, sha1 TEXT NOT NULL, etag TEXT NOT NULL
+);
+CREATE UNIQUE INDEX trash_waiting ON trash (source) WHERE state = 1;
+CREATE INDEX trash_key ON trash (key);
+CREATE INDEX trash_path ON trash (path);
+CREATE INDEX trash_due ON trash (state, at);
+)sql";
+
+constexpr std::array<const char*, kSchemaVersion> kMigrations{kVersion1, kVersion2, kVersion3, kVersion4,
+                                                              kVersion5};
 
 Result<std::int64_t> number(sql::Connection& db, std::string_view query) {
   MEDIAFS_ASSIGN(auto statement, db.prepare(query));

@@ -347,6 +347,7 @@ Status put_vault(Tx& tx, std::int64_t id, const VaultCopy& copy, std::int64_t ge
     MEDIAFS_TRY(bind_checksum(put, 7, copy.checksum));
     MEDIAFS_TRY(put.bind(8, tx.now_ns).run());
   }
+  MEDIAFS_TRY(reclaim_from_trash(tx, copy.key));
   return refresh_evictable(tx, id);
 }
 

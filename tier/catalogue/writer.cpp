@@ -291,6 +291,7 @@ Status Writer::run_one(const Work& work, Status& outcome, Told& told) {
 Status Writer::call(const Work& work, Told& told) {
   rows::Tx tx{*db_, shared_.options.clock->wall_ns(), shared_.options.has_vault, &shared_.promised};
   tx.hooks = &shared_.options.hooks;
+  tx.keeps_trash = shared_.options.keeps_trash;
   tx.names = &shared_.names;
   Status outcome;
   try {

@@ -1,0 +1,71 @@
+#include "app/trash_sweep.h"
+
+#include <algorithm>
+#include <exception>
+
+#include "common/log.h"
+
+namespace mediafs::app {
+
+namespace {
+
+constexpr std::chrono::milliseconds kOftenest{1000};
+constexpr std::chrono::milliseconds kLeastOften{600'000};
+
+// What is kept for a short time goes in time.
+std::chrono::milliseconds interval(std::chrono::milliseconds kept_for) {
+  return kept_for.count() == 0 ? kLeastOften : std::clamp(kept_for / 10, kOftenest, kLeastOften);
+}
+
+}  // namespace
+
+TrashSweep::TrashSweep(tier::Trash& trash, std::chrono::milliseconds kept_for, std::function<bool()> ready)
+    : trash_(trash), every_(interval(kept_for)), ready_(std::move(ready)) {}
+
+TrashSweep::~TrashSweep() {
+  stop();
+}
+
+void TrashSweep::start() {
+  thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+}
+
+void TrashSweep::stop() {
+  {
+    MutexLock lock(mutex_);
+    stopping_ = true;
+    changed_.notify_all();
+  }
+  thread_.request_stop();
+  if (thread_.joinable()) thread_.join();
+}
+
+void TrashSweep::sweep(const std::stop_token& stop) {
+  const auto swept = trash_.sweep(stop);
+  if (!swept && !told_) log::warning("the trash is emptied later", swept.err());
+  told_ = !swept;
+  if (swept && swept->files > 0)
+    log::info("removed from the trash for good", {{"files", swept->files}, {"bytes", swept->bytes}});
+}
+
+void TrashSweep::run(const std::stop_token& stop) noexcept {
+  try {
+    auto wait = kOftenest;  // until the vault has answered
+    for (;;) {
+      const auto until = std::chrono::steady_clock::now() + wait;
+      {
+        MutexLock lock(mutex_);
+        while (!stopping_ && changed_.wait_until(mutex_, until)) {
+        }
+        if (stopping_) return;
+      }
+      if (!ready_()) continue;
+      sweep(stop);
+      wait = every_;
+    }
+  } catch (const std::exception& e) {
+    log::error("the trash is not emptied any more", {{"cause", e.what()}});
+  }
+}
+
+}  // namespace mediafs::app

@@ -1,0 +1,40 @@
+// Empties the vault's trash of what has been there for [vault] trash, now and then.
+// Threads:    start/stop on the owner's thread; sweeps on one of its own.
+// Borrows:    Trash (outlives it).
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <stop_token>
+#include <thread>
+
+#include "common/sync.h"
+#include "tier/trash.h"
+
+namespace mediafs::app {
+
+class TrashSweep {
+ public:
+  // `ready`: the vault answers and is ours.
+  TrashSweep(tier::Trash& trash, std::chrono::milliseconds kept_for, std::function<bool()> ready);
+  ~TrashSweep();
+  TrashSweep(const TrashSweep&) = delete;
+  TrashSweep& operator=(const TrashSweep&) = delete;
+  void start();
+  void stop() EXCLUDES(mutex_);
+
+ private:
+  void run(const std::stop_token& stop) noexcept EXCLUDES(mutex_);
+  void sweep(const std::stop_token& stop);
+
+  tier::Trash& trash_;
+  const std::chrono::milliseconds every_;
+  const std::function<bool()> ready_;
+  bool told_ = false;  // of what failed; the thread's own
+  Mutex mutex_;
+  CondVar changed_;
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  std::jthread thread_;
+};
+
+}  // namespace mediafs::app
