@@ -101,7 +101,8 @@ class Mover {
   Result<bool> stands_aside(const std::string& key);
   Status step_aside(std::int64_t id, const std::string& key, std::stop_token stop);
   Status adopt_claimed(const std::string& path);
-  Result<std::optional<ObjectInfo>> already_there(const Node& node);
+  Result<std::optional<ObjectInfo>> object_at(const std::string& key);
+  Status keep_stray(const ObjectInfo& object, const std::stop_token& stop);
   Status unlink_proven(int fd, const std::string& path);
   Result<Node> refined(Node node);
   Status await_space(std::uint64_t bytes, const std::stop_token& stop);

@@ -14,7 +14,8 @@ namespace mediafs::tier {
 namespace {
 
 constexpr std::chrono::seconds kClaimWait{1};  // of those who want to read
-constexpr int kLongestCycle = 64;              // of files that took each other's names
+constexpr std::uint64_t kTakesLong_bytes = 64 << 20;
+constexpr int kLongestCycle = 64;  // of files that took each other's names
 
 ObjectMeta meta_of(const Node& node) {
   return {.mtime_ns = node.mtime_ns,
@@ -38,6 +39,18 @@ Error once_free(Error error) {
   return make_error(ErrorCode::io, error.what, "what bore this name before is still there: " + error.cause);
 }
 
+bool has(const ObjectInfo& object, const std::optional<Xxh128>& checksum, std::uint64_t size_bytes) {
+  return object.meta_known && checksum && object.meta.checksum == checksum && object.size_bytes == size_bytes;
+}
+
+// Not what the row says of its object, nor the same bytes as the file's.
+bool is_stray(const ObjectInfo& object, const Node& node) {
+  if (has(object, node.checksum, node.size_bytes)) return false;
+  if (!node.vault || node.vault->key != object.key) return true;
+  const bool same_etag = object.etag == node.vault->etag && object.size_bytes == node.vault->size_bytes;
+  return !same_etag && !has(object, node.vault->checksum, node.vault->size_bytes);
+}
+
 VaultCopy copy_of(const ObjectInfo& info, const Node& node, WallNs now_ns) {
   return {.key = info.key,
           .size_bytes = info.size_bytes,
@@ -50,18 +63,17 @@ VaultCopy copy_of(const ObjectInfo& info, const Node& node, WallNs now_ns) {
 
 }  // namespace
 
-// An object that stands there already with this content: a reply that was lost, or a library that was in the
-// vault before mediafs was.
-Result<std::optional<ObjectInfo>> Mover::already_there(const Node& node) {
-  auto head = b_.vault->head(node.path);
-  if (!head) {
-    if (head.err().code == ErrorCode::not_found) return std::optional<ObjectInfo>{};
-    return std::move(head).error();
-  }
-  const bool same = head->meta_known && head->meta.checksum == node.checksum &&
-                    head->size_bytes == node.size_bytes && head->meta.mtime_ns == node.mtime_ns;
-  if (!same) return std::optional<ObjectInfo>{};
-  return std::optional<ObjectInfo>{std::move(*head)};
+Result<std::optional<ObjectInfo>> Mover::object_at(const std::string& key) {
+  auto head = b_.vault->head(key);
+  if (head) return std::optional<ObjectInfo>{std::move(*head)};
+  if (head.err().code == ErrorCode::not_found) return std::optional<ObjectInfo>{};
+  return std::move(head).error();
+}
+
+// What is to be forgotten there is known: it is in the trash, or not wanted.
+Status Mover::keep_stray(const ObjectInfo& object, const std::stop_token& stop) {
+  MEDIAFS_ASSIGN(const bool known, b_.catalogue->is_tombstoned(object.key));
+  return known ? Status() : trash_.keep_stray(object, stop);
 }
 
 // The name may be that of a file that was renamed away and whose object still stands there: perhaps its only copy. That
@@ -114,13 +126,21 @@ Status Mover::upload(std::int64_t id, std::int64_t generation, std::stop_token s
     MEDIAFS_TRY(adopt_now(node.path));
     return make_error(ErrorCode::busy, printable(node.path), "it changed; its checksum comes first");
   }
-  MEDIAFS_ASSIGN(auto there, already_there(node));
-  if (!there) {
+  MEDIAFS_ASSIGN(auto there, object_at(key));
+  const bool free = !there;
+  // There already: a reply that was lost, or a library that was in the vault before mediafs was.
+  if (there && !(has(*there, node.checksum, node.size_bytes) && there->meta.mtime_ns == node.mtime_ns)) {
     MEDIAFS_TRY(trash_.keep(key, stop));
+    if (is_stray(*there, node)) MEDIAFS_TRY(keep_stray(*there, stop));
+    there.reset();
+  }
+  if (!there) {
     Transfers::Scope scope(transfers_, "upload", node.path, node.size_bytes, b_.clock->wall_ns());
     crash_point("upload.before_put");
     PutSource source{
         .fd = fd.get(), .size_bytes = node.size_bytes, .progress = [&](std::uint64_t n) { scope.add(n); }};
+    // Somebody else may put one there in that time.
+    source.only_new = free && node.size_bytes >= kTakesLong_bytes;
     auto sent = b_.vault->put(key, source, meta_of(node), stop);
     // Either the file changes right now, which the watcher tells too, or a read or the wire was wrong: both mean again.
     if (!sent && sent.err().code == ErrorCode::changed) {
@@ -162,6 +182,9 @@ Status Mover::relocate(std::int64_t id, std::stop_token stop) {
   MEDIAFS_ASSIGN(const Node node, refined(std::move(*found)));
   ObjectMeta meta = meta_of(node);
   meta.checksum = node.vault->checksum;
+  MEDIAFS_ASSIGN(const auto there, object_at(new_key));
+  if (there && !has(*there, node.vault->checksum, node.vault->size_bytes))
+    MEDIAFS_TRY(keep_stray(*there, stop));
   crash_point("relocate.before_copy");
   auto copied = b_.vault->copy(old_key, new_key, meta, stop);
   if (!copied && copied.err().code == ErrorCode::not_found) {

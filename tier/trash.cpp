@@ -98,6 +98,17 @@ Status Trash::keep(const std::string& source, const std::stop_token& stop) {
   return !kept && kept.err().code == ErrorCode::changed ? Status() : kept;
 }
 
+Status Trash::keep_stray(const ObjectInfo& object, const std::stop_token& stop) {
+  log::warning(
+      "an object that the library does not know stands where a file's is to go: it moves to the trash",
+      {{"key", printable(object.key)}});
+  TrashEntry entry;
+  entry.path = entry.source = object.key;
+  take_facts(entry, object);
+  MEDIAFS_TRY(b_.catalogue->trash_stray(entry));
+  return keep(object.key, stop);
+}
+
 // An entry whose object does not wait any more.
 Result<TrashEntry> Trash::settled(std::int64_t id, const std::stop_token& stop) {
   MEDIAFS_ASSIGN(auto entry, b_.catalogue->trash_entry(id));

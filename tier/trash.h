@@ -26,6 +26,8 @@ class Trash {
   // The object that waits under `source` moves to the trash, if one does. What comes after may overwrite or remove what
   // stands there. REQUIRES: the key's claim.
   Status keep(const std::string& source, const std::stop_token& stop);
+  // The same with an object that no row knows: somebody else has put it there, or a kill has left it.
+  Status keep_stray(const ObjectInfo& object, const std::stop_token& stop);
   // A vault-only file again, at `to` ("": where it was). Returns its path.
   Result<std::string> restore(std::int64_t id, const std::string& to, const std::stop_token& stop);
 

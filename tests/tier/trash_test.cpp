@@ -176,6 +176,43 @@ TEST_CASE("trash: what a rename replaced is kept, though its key is taken at onc
   CHECK(rig.kept("a.mkv") == "the new film, longer");
 }
 
+TEST_CASE("trash: what somebody else put under a file's key is kept before it is written over") {
+  TrashRig rig;
+  rig.write("b.mkv", "ours");
+  SUBCASE("by an upload") {
+    std::ofstream(rig.object("b.mkv")) << "somebody's";
+    REQUIRE(rig.reconcile->file_settled("b.mkv"));
+  }
+  SUBCASE("by the upload of what the vault had before") {
+    rig.add("b.mkv", "ours of old");
+    std::ofstream(rig.object("b.mkv")) << "somebody's";
+    rig.write("b.mkv", "ours");
+    REQUIRE(rig.reconcile->file_settled("b.mkv"));
+  }
+  SUBCASE("by a rename") {
+    rig.add("a.mkv", "ours");
+    std::ofstream(rig.object("b.mkv")) << "somebody's";
+    stdfs::rename(rig.local("a.mkv"), rig.local("b.mkv"));
+    const auto st = stat_at(rig.branches.local_root.get(), "b.mkv");
+    REQUIRE(rig.catalogue->rename({"a.mkv", "b.mkv", *st, true, true}));
+  }
+  rig.run_jobs();
+  CHECK(rig.node("b.mkv").in_vault());
+  CHECK(rig.kept("b.mkv") == "ours");
+  CHECK(rig.only().path == "b.mkv");
+  CHECK(rig.kept(rig.only().key) == "somebody's");
+}
+
+TEST_CASE("trash: what is written over by its own file's new bytes is not kept") {
+  TrashRig rig;
+  rig.add("a.mkv", "one");
+  rig.write("a.mkv", "the other");
+  REQUIRE(rig.reconcile->file_settled("a.mkv"));
+  rig.run_jobs();
+  CHECK(rig.kept("a.mkv") == "the other");
+  CHECK(rig.entries().empty());
+}
+
 TEST_CASE("trash: a directory that took a file's place leaves the file's object in it") {
   TrashRig rig;
   rig.add("a.mkv", "film a");

@@ -338,6 +338,8 @@ class Catalogue {
   Result<std::optional<TrashEntry>> trash_waiting(std::string_view source);
   // What is going, and with it what was deleted before `deleted_before` or at it, the oldest first.
   Result<std::vector<TrashEntry>> trash_due(WallNs deleted_before, std::size_t limit);
+  // An object that no row knows waits under `entry.source`, unless one does already; `at_ns` and `key` are chosen here.
+  Status trash_stray(const TrashEntry& entry);
   // Its object stands under `entry.key`, with what `entry` says of it. changed: it does not wait any more.
   Status trash_kept(const TrashEntry& entry);
   // Nobody gets them back any more. The object of one that waits is forgotten by its job.

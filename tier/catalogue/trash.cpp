@@ -158,27 +158,41 @@ Status add_found(Tx& tx, const TrashEntry& entry) {
 
 }  // namespace
 
+namespace {
+
+// Its object stands where it stood, and is to go to the trash.
+Status add_waiting(Tx& tx, TrashEntry entry) {
+  entry.at_ns = tx.now_ns;
+  entry.key = entry.source;
+  MEDIAFS_ASSIGN(const std::int64_t id, insert_entry(tx, entry));
+  MEDIAFS_ASSIGN(auto update, tx.db.prepare("UPDATE trash SET key = ?2 WHERE id = ?1"));
+  return update.bind(1, id).bind_bytes(2, trash_key(tx.now_ns, id, entry.path)).run();
+}
+
+Status add_stray(Tx& tx, const TrashEntry& entry) {
+  MEDIAFS_ASSIGN(const auto waits, load_waiting(tx.db, entry.source));
+  return waits || !tx.keeps_trash ? Status() : add_waiting(tx, entry);
+}
+
+}  // namespace
+
 Status leave_for_trash(Tx& tx, const Node& node) {
   if (!tx.keeps_trash || !node.vault || node.vault->lost) return {};
   MEDIAFS_TRY(reclaim_from_trash(tx, node.vault->key));
   const VaultCopy& copy = *node.vault;
   const bool newest = copy.generation == node.generation;
-  MEDIAFS_ASSIGN(
-      const std::int64_t id,
-      insert_entry(tx, {.at_ns = tx.now_ns,
-                        .path = node.path,
-                        .source = copy.key,
-                        .key = copy.key,
-                        .size_bytes = copy.size_bytes,
-                        .mtime_ns = newest ? node.mtime_ns : copy.mtime_ns,
-                        .mode = node.mode,
-                        .uid = node.uid,
-                        .gid = node.gid,
-                        .checksum = copy.checksum,
-                        .sha1_hex = newest && copy.checksum == node.checksum ? node.sha1_hex : std::string(),
-                        .etag = copy.etag}));
-  MEDIAFS_ASSIGN(auto update, tx.db.prepare("UPDATE trash SET key = ?2 WHERE id = ?1"));
-  return update.bind(1, id).bind_bytes(2, trash_key(tx.now_ns, id, node.path)).run();
+  return add_waiting(tx,
+                     {.path = node.path,
+                      .source = copy.key,
+                      .key = {},
+                      .size_bytes = copy.size_bytes,
+                      .mtime_ns = newest ? node.mtime_ns : copy.mtime_ns,
+                      .mode = node.mode,
+                      .uid = node.uid,
+                      .gid = node.gid,
+                      .checksum = copy.checksum,
+                      .sha1_hex = newest && copy.checksum == node.checksum ? node.sha1_hex : std::string(),
+                      .etag = copy.etag});
 }
 
 // A copy of it may stand in the trash already, unproven: so the row goes by way of the sweep.
@@ -221,6 +235,11 @@ Result<std::vector<TrashEntry>> Catalogue::trash_due(WallNs deleted_before, std:
                          "WHERE state = 3 OR (state IN (1, 2) AND at <= ?1) ORDER BY at, id LIMIT ?2"));
   query.bind(1, deleted_before).bind(2, static_cast<std::int64_t>(limit));
   return rows::read_entries(query);
+}
+
+Status Catalogue::trash_stray(const TrashEntry& entry) {
+  MEDIAFS_TRY(check_path(entry.source));
+  return impl_->write([&](Tx& tx) { return rows::add_stray(tx, entry); }, true);
 }
 
 Status Catalogue::trash_kept(const TrashEntry& entry) {
