@@ -107,6 +107,9 @@ Result<Json> trash_list(const HandlerParts& parts, const Json& args, const Progr
 Result<Json> trash_restore(const HandlerParts& parts, const Json& args, const ProgressSink& progress,
                            const std::stop_token& stop) {
   MEDIAFS_TRY(require_vault(parts));
+  if (parts.view.branches.config.mount.read_only)
+    return make_error(ErrorCode::read_only, "restore",
+                      "the tree is mounted read-only (mount.read_only = false, and mount again)");
   MEDIAFS_ASSIGN(const auto wanted, wanted_of(*parts.view.branches.catalogue, args));
   Json restored = Json::array();
   Json failed = Json::array();

@@ -43,6 +43,8 @@ Status Reconcile::settle_moving_key(const std::string& key, const std::stop_toke
   if (!object)
     return object.err().code == ErrorCode::not_found ? Status() : Status(std::move(object).error());
   MEDIAFS_ASSIGN(const auto node, b_.catalogue->find(moving_id(key)));
+  MEDIAFS_ASSIGN(const bool deleted, b_.catalogue->is_tombstoned(key));
+  if (!node && deleted) return {};  // its forget job decides
   const bool elsewhere =
       node && node->vault && node->vault->key != key;  // a lost row may stand on this very key
   if (elsewhere && same_bytes(node->vault->checksum, node->vault->size_bytes, *object)) {

@@ -81,6 +81,9 @@ Status Trash::keep(const std::string& source, const std::stop_token& stop) {
   if (!entry) return {};
   if (b_.config.vault.trash.count() == 0) return b_.catalogue->trash_going({entry->id});
   MEDIAFS_ASSIGN(auto claim, b_.claims->claim(Claims::key_claim(entry->key)));
+  // From here on its row stays, and whoever removes it for good waits until we are done.
+  MEDIAFS_ASSIGN(const auto now, b_.catalogue->trash_waiting(source));
+  if (!now || now->id != entry->id) return {};
   auto object = b_.vault->head(source);
   if (!object && object.err().code == ErrorCode::not_found) {
     log::warning("a deleted file's object is gone: there is nothing to keep", {{"key", printable(source)}});

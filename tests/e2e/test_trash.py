@@ -1,11 +1,12 @@
 """Deleted by mistake: what was in the vault is listed in the trash, comes back with the same bytes, time and mode, is
-emptied by hand, and goes by itself when it is old enough. usage: test_trash.py [directory | s3]"""
+emptied by hand, and goes by itself when it is old enough. usage: test_trash.py [directory | s3 | webdav]"""
 import hashlib
 import json
 import os
 import shutil
 
-from harness import check, check_equal, need_root, run
+from harness import check, check_equal, need_programs, need_root, run
+from webdav import WebDav
 
 MTIME = 1_500_000_000_123_456_789
 PLACE = "Movies/Ähnliches & Co (2020)/a film.mkv"
@@ -43,6 +44,21 @@ class Bucket:
 
     def objects(self):
         return {key: entry["Size"] for key, entry in self.s3.objects(BUCKET, "a prefix").items()}
+
+
+class Dav(Folder):
+    """A vault on apache; its disk is looked at."""
+
+    def __init__(self, bench):
+        need_programs("apache2")
+        self.server = WebDav(bench, "apache")
+        self.path = os.path.join(self.server.data, "Library")
+
+    def section(self, **more):
+        return self.server.vault("Library", **more)
+
+    def objects(self):
+        return {key: size for key, size in super().objects().items() if ".DAV" not in key.split("/")}
 
 
 def library_objects(vault):
@@ -188,5 +204,9 @@ def s3(bench):
     whole(bench, Bucket(bench))
 
 
+def webdav(bench):
+    whole(bench, Dav(bench))
+
+
 if __name__ == "__main__":
-    run(directory, s3)
+    run(directory, s3, webdav)

@@ -300,6 +300,24 @@ TEST_CASE("trash: what is old enough goes, and nothing else") {
   CHECK(rig.catalogue->trash_due(0, 10)->empty());
 }
 
+TEST_CASE("trash: a deleted file whose object had stepped aside is not found again at the start, but kept") {
+  TrashRig rig;
+  rig.add("a.mkv", "film a");
+  const Node node = rig.node("a.mkv");
+  VaultCopy aside = *node.vault;
+  aside.key = std::string(kMovingKeys) + std::to_string(node.id);
+  REQUIRE(rig.vault->copy("a.mkv", aside.key, rig.vault->head("a.mkv")->meta, {}));
+  REQUIRE(rig.catalogue->relocated(node.id, "a.mkv", aside));
+  rig.remove("a.mkv");
+  REQUIRE(rig.reconcile->import_vault({}));
+  rig.run_jobs();
+  CHECK(rig.catalogue->list("")->empty());
+  CHECK_FALSE(stdfs::exists(rig.object("a.mkv")));
+  CHECK_FALSE(stdfs::exists(rig.object(aside.key)));
+  CHECK(rig.kept(rig.only().key) == "film a");
+  CHECK(rig.only().path == "a.mkv");
+}
+
 TEST_CASE("trash: one that waits for the vault can be removed and restored too") {
   TrashRig rig;
   rig.add("a.mkv", "film a");

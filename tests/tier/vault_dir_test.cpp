@@ -101,6 +101,29 @@ TEST_CASE("dir vault: a file that another program changed loses its checksum, no
   CHECK(list_all(*vault).size() == 2);
 }
 
+TEST_CASE("dir vault: a copy with nothing new to tell takes no room, and outlives what it was made of") {
+  const TempFolder folder;
+  const std::string root = folder.path() + "/vault";
+  const auto vault = open_dir_vault(root, 0);
+  put_bytes(*vault, "a", "the film");
+  const ObjectInfo info = value_of(vault->head("a"));
+  const auto copied = value_of(vault->copy("a", "away/b", info.meta, {}));
+  CHECK(copied.size_bytes == 8);
+  CHECK(copied.meta.checksum == info.meta.checksum);
+  CHECK(stdfs::hard_link_count(root + "/a") == 2);
+  value_of(vault->copy("a", "away/b", info.meta, {}));  // over itself, as after a kill
+  CHECK(stdfs::hard_link_count(root + "/a") == 2);
+  CHECK(stdfs::is_empty(root + "/.mediafs/tmp"));
+  put_bytes(*vault, "a", "another");
+  CHECK(value_of(read_bytes(*vault, {"away/b", 0, 8, ""})) == "the film");
+  ObjectMeta other = info.meta;
+  other.mtime_ns += 5'000'000'000;
+  CHECK(value_of(vault->copy("away/b", "c", other, {})).meta.mtime_ns == other.mtime_ns);
+  CHECK(value_of(vault->head("away/b")).meta.mtime_ns == info.meta.mtime_ns);
+  check_ok(vault->remove("away/b"));
+  CHECK(value_of(read_bytes(*vault, {"c", 0, 8, ""})) == "the film");
+}
+
 TEST_CASE("dir vault: the driver's own folder is no key, a folder is no object") {
   const TempFolder folder;
   const auto vault = open_dir_vault(folder.path() + "/vault", 0);

@@ -119,7 +119,8 @@ Status tell_new_names(Tx& tx, const std::string& path) {
 
 Status bring_back(Tx& tx, const TrashEntry& entry, const VaultCopy& copy, bool visible) {
   MEDIAFS_ASSIGN(const auto now, load_entry(tx.db, entry.id));
-  if (!now || now->state != TrashState::kept)
+  // Going: it expired while it was copied, so the copy is all that will be left.
+  if (!now || now->state == TrashState::waiting)
     return make_error(ErrorCode::changed, printable(entry.path), "it is not in the trash any more");
   MEDIAFS_ASSIGN(const std::int64_t there, resolve(tx.db, copy.key));
   if (there != 0) return make_error(ErrorCode::exists, printable(copy.key), "something has this name");

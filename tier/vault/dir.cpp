@@ -247,6 +247,12 @@ Status copy_bytes(int from, int to, std::uint64_t size_bytes, const std::string&
   return {};
 }
 
+bool same_meta(const ObjectMeta& one, const ObjectMeta& other) {
+  return one.mtime_ns == other.mtime_ns && one.mode == (other.mode & 07777U) && one.uid == other.uid &&
+         one.gid == other.gid && one.checksum == other.checksum && one.sha1_hex == other.sha1_hex;
+}
+
+// Objects are never changed in place, here nor by rclone: where nothing is to be told anew a second name will do.
 Result<ObjectInfo> DirVault::copy(const std::string& from, const std::string& to, const ObjectMeta& meta,
                                   std::stop_token stop) {
   const std::string what = "copy vault object " + printable(from);
@@ -259,6 +265,14 @@ Result<ObjectInfo> DirVault::copy(const std::string& from, const std::string& to
   ObjectMeta complete = meta;
   if (!complete.checksum) complete.checksum = old.meta.checksum;
   if (complete.sha1_hex.empty()) complete.sha1_hex = old.meta.sha1_hex;
+  if (from != to && old.meta_known && same_meta(old.meta, complete)) {
+    auto link = dir::TempFile::link(root.get(), Fd(::fcntl(source.get(), F_DUPFD_CLOEXEC, 0)));
+    if (link) {
+      root_.marked();
+      MEDIAFS_TRY(link->publish(root.get(), to));
+      return dir::describe_file(to, source.get(), before);
+    }
+  }
   // from == to goes this way too: attributes changed one by one would not be atomic.
   MEDIAFS_ASSIGN(dir::TempFile temp, dir::TempFile::create(root.get()));
   root_.marked();

@@ -298,8 +298,28 @@ Result<TempFile> TempFile::create(int root) {
   return make_error(ErrorCode::exists, std::string("create a file in ") + kTemp, "all names are taken");
 }
 
+Result<TempFile> TempFile::link(int root, Fd file) {
+  static std::atomic<unsigned> counter{0};
+  MEDIAFS_ASSIGN(Fd folder, open_dir(root, kTemp, true));
+  const std::string name = "link." + std::to_string(::getpid()) + "." + std::to_string(counter.fetch_add(1));
+  const std::string from = "/proc/self/fd/" + std::to_string(file.get());
+  if (::linkat(AT_FDCWD, from.c_str(), folder.get(), name.c_str(), AT_SYMLINK_FOLLOW) != 0) {
+    const int saved = errno;
+    return failed(saved, std::string("make a link in ") + kTemp);
+  }
+  TempFile temp;
+  temp.dir_ = std::move(folder);
+  temp.fd_ = std::move(file);
+  temp.name_ = name;
+  temp.linked_ = true;
+  return temp;
+}
+
 TempFile::TempFile(TempFile&& other) noexcept
-    : dir_(std::move(other.dir_)), fd_(std::move(other.fd_)), name_(std::exchange(other.name_, {})) {}
+    : dir_(std::move(other.dir_)),
+      fd_(std::move(other.fd_)),
+      name_(std::exchange(other.name_, {})),
+      linked_(other.linked_) {}
 
 TempFile::~TempFile() {
   if (!name_.empty()) ::unlinkat(dir_.get(), name_.c_str(), 0);
@@ -320,6 +340,7 @@ Status TempFile::publish(int root, const std::string& key, bool only_new) {
     // A remove() beside us may have taken the empty folder away between the two calls.
     if (rc != 0 && saved == ENOENT && attempt < 16) continue;
     if (rc != 0) return failed(saved, "rename to vault object " + printable(key));
+    if (linked_) ::unlinkat(dir_.get(), name_.c_str(), 0);  // over a name of its own a rename does nothing
     name_.clear();
     MEDIAFS_TRY(sync_folder(parent.get()));
     return made ? sync_folders_above(root, folder) : Status{};

@@ -58,6 +58,8 @@ Status apply_meta(int fd, const ObjectMeta& meta);
 class TempFile {
  public:
   static Result<TempFile> create(int root);
+  // Another name of the file, which nobody changes in place. An error: the filesystem has none of that.
+  static Result<TempFile> link(int root, Fd file);
   TempFile(TempFile&& other) noexcept;
   TempFile& operator=(TempFile&&) = delete;
   ~TempFile();
@@ -69,6 +71,7 @@ class TempFile {
   TempFile() = default;
   Fd dir_, fd_;
   std::string name_;
+  bool linked_ = false;
 };
 
 struct Walk {
