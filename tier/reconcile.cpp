@@ -14,6 +14,7 @@
 #include <set>
 #include <utility>
 
+#include "common/crash.h"
 #include "common/log.h"
 #include "common/path.h"
 #include "common/writers.h"
@@ -127,6 +128,7 @@ class Reconcile::Scan {
     auto held = vault_holds(*sums);
     if (!held) return log::warning("can't place what an eviction left", held.err(), {{"path", aside}});
     if (*held) {
+      crash_point("scan.before_recovered");
       if (unlinkat(root, aside.c_str(), 0) == 0) report_.temporary_removed++;
       return;
     }
@@ -159,6 +161,7 @@ class Reconcile::Scan {
       const auto known = b_.catalogue->find(kept);
       if (!known || *known) continue;  // the name is that of a file which may be elsewhere
       if (renameat2(root, aside.c_str(), root, kept.c_str(), RENAME_NOREPLACE) != 0) continue;
+      crash_point("scan.after_kept");
       return log::warning("a file that an eviction had moved aside is kept", {{"path", kept}});
     }
     log::warning("can't keep what an eviction left", {{"path", aside}});
@@ -189,6 +192,7 @@ class Reconcile::Scan {
         return;
       }
     }
+    crash_point("scan.before_adopt");
     if (auto done = owner_.file_settled(path); !done) {
       log::warning("can't catalogue a file", done.err(), {{"path", printable(path)}});
     } else if (S_ISREG(st.st_mode)) {
@@ -212,6 +216,7 @@ class Reconcile::Scan {
         if (st || (st.err().code != ErrorCode::not_found && st.err().code != ErrorCode::not_directory))
           continue;
         report_.gone++;
+        crash_point("scan.before_gone");
         if (auto done = owner_.file_gone(node.path); !done) {
           log::warning("can't note a missing file", done.err(), {{"path", printable(node.path)}});
         }
