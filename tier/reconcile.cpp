@@ -167,10 +167,11 @@ class Reconcile::Scan {
     log::warning("can't keep what an eviction left", {{"path", aside}});
   }
 
-  // A sidecar's temporary file lives for a moment; an old one is what a kill left.
+  // A sidecar's temporary file lives for a moment; an old one, or one from before our own start, is what a kill left.
   void remove_abandoned(const std::string& path, const struct stat& st) {
-    const WallNs age_ns = b_.clock->wall_ns() - fingerprint_of(st).ctime_ns;
-    if (age_ns < std::chrono::nanoseconds(kAbandoned).count()) return;
+    const WallNs changed_ns = fingerprint_of(st).ctime_ns;
+    const WallNs age_ns = b_.clock->wall_ns() - changed_ns;
+    if (changed_ns >= owner_.since_ns_ && age_ns < std::chrono::nanoseconds(kAbandoned).count()) return;
     if (unlinkat(b_.local_root.get(), path.c_str(), 0) == 0) report_.temporary_removed++;
   }
 
@@ -234,7 +235,10 @@ class Reconcile::Scan {
 
 Reconcile::Reconcile(Branches& branches, std::function<void(const std::string& path)> incoming,
                      std::function<void()> named)
-    : b_(branches), first_listing_(branches, std::move(named)), incoming_(std::move(incoming)) {}
+    : b_(branches),
+      since_ns_(branches.clock->wall_ns()),
+      first_listing_(branches, std::move(named)),
+      incoming_(std::move(incoming)) {}
 
 Status Reconcile::file_settled(const std::string& path) {
   if (b_.is_state(path)) return {};

@@ -54,6 +54,7 @@ class Reconcile {
   Status settle_moving_key(const std::string& key, const std::stop_token& stop);
   Status keep_moving(const ObjectInfo& object, const std::stop_token& stop);
   Branches& b_;
+  const WallNs since_ns_;  // what was left unfinished before, nobody finishes
   FirstListing first_listing_;
   void met_too_long(const std::string& path) EXCLUDES(mutex_);
   std::function<void(const std::string& path)> incoming_;
