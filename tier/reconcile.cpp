@@ -25,7 +25,6 @@ namespace {
 
 constexpr std::size_t kPage = 1000;
 constexpr std::chrono::minutes kAbandoned{10};
-constexpr int kMostKept = 100;  // of one name
 constexpr std::size_t kTooLongShown = 10;
 
 void note(TooLong& noted, const std::string& path) {
@@ -61,6 +60,7 @@ class Reconcile::Scan {
 
   Result<ReconcileReport> run() {
     remove_temporary();
+    owner_.recover_evicted(stop_);
     std::vector<std::string> pending{""};
     while (!pending.empty()) {
       if (stop_.stop_requested()) return make_error(ErrorCode::cancelled, "scan of the local branch");
@@ -69,6 +69,7 @@ class Reconcile::Scan {
       scan_directory(dir, pending);
     }
     MEDIAFS_TRY(find_missing());
+    owner_.sidecars_follow_changes();
     MutexLock lock(owner_.mutex_);
     owner_.too_long_ = std::move(too_long_);
     return report_;
@@ -83,7 +84,6 @@ class Reconcile::Scan {
       const dirent* entry = readdir(dir.get());
       if (!entry) break;
       const std::string_view name(entry->d_name);
-      if (name.starts_with("evict-") && !name.starts_with("evict-" + own)) recover(join_path(temp, name));
       if (!name.starts_with("fetch-") || name.starts_with("fetch-" + own)) continue;
       if (unlinkat(dirfd(dir.get()), entry->d_name, 0) == 0) {
         report_.temporary_removed++;
@@ -116,55 +116,6 @@ class Reconcile::Scan {
         visit(path, *st);
       }
     }
-  }
-
-  // What an eviction had moved aside when it was killed. It goes only if the store says that it holds these bytes;
-  // while it says nothing, it stays for the next scan.
-  void recover(const std::string& aside) {
-    const int root = b_.local_root.get();
-    auto fd = open_at(root, aside, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    auto sums = fd ? hash_fd(fd->get(), {}, stop_) : Result<Checksums>(fd.err());
-    if (!sums) return log::warning("can't read what an eviction left", sums.err(), {{"path", aside}});
-    auto held = vault_holds(*sums);
-    if (!held) return log::warning("can't place what an eviction left", held.err(), {{"path", aside}});
-    if (*held) {
-      crash_point("scan.before_recovered");
-      if (unlinkat(root, aside.c_str(), 0) == 0) report_.temporary_removed++;
-      return;
-    }
-    keep(aside, "recovered " + to_hex(sums->xxh128));
-  }
-
-  Result<bool> vault_holds(const Checksums& sums) {
-    std::string after;
-    Result<bool> held = false;
-    for (;;) {
-      MEDIAFS_ASSIGN(const auto page, b_.catalogue->walk("", after, kPage));
-      if (page.empty()) return held;
-      after = page.back().path;
-      for (const Node& node : page) {
-        if (!node.in_vault() || node.checksum != sums.xxh128 || node.size_bytes != sums.size_bytes) continue;
-        if (b_.vault == nullptr) return make_error(ErrorCode::offline, "vault", "no vault is configured");
-        auto stands = object_stands(*b_.vault, node);
-        if (stands && *stands) return true;
-        if (!stands && stands.err().code != ErrorCode::not_found) held = std::move(stands);
-      }
-    }
-  }
-
-  void keep(const std::string& aside, const std::string& name) {
-    const int root = b_.local_root.get();
-    const std::string& unsorted = b_.config.organize.unsorted;
-    if (!mkdirs_at(root, unsorted, 0777)) return;
-    for (int n = 1; n <= kMostKept; n++) {
-      const std::string kept = join_path(unsorted, n == 1 ? name : name + " (" + std::to_string(n) + ")");
-      const auto known = b_.catalogue->find(kept);
-      if (!known || *known) continue;  // the name is that of a file which may be elsewhere
-      if (renameat2(root, aside.c_str(), root, kept.c_str(), RENAME_NOREPLACE) != 0) continue;
-      crash_point("scan.after_kept");
-      return log::warning("a file that an eviction had moved aside is kept", {{"path", kept}});
-    }
-    log::warning("can't keep what an eviction left", {{"path", aside}});
   }
 
   // A sidecar's temporary file lives for a moment; an old one, or one from before our own start, is what a kill left.
@@ -262,8 +213,11 @@ Status Reconcile::file_settled(const std::string& path) {
   if (!b_.visible(path) || !(S_ISREG(st->st_mode) || S_ISDIR(st->st_mode))) return {};
   const auto still_there = [this](const std::string& old) { return bool(stat_at(b_.local_root.get(), old)); };
   auto adopted = b_.catalogue->adopt({path, *st, true}, still_there);
-  if (adopted) return {};
   claim->release();
+  if (adopted) {
+    if (*adopted == Adopted::renamed && S_ISREG(st->st_mode)) sidecars_follow_adopted(path);
+    return {};
+  }
   const bool below_file = adopted.err().code == ErrorCode::not_directory && path.find('/') != path.npos;
   if (!below_file) return std::move(adopted).error();
   // A directory above it took a file's place, and nobody has said so yet.
@@ -313,7 +267,9 @@ Result<ReconcileReport> Reconcile::scan(std::stop_token stop) {
 Status Reconcile::import_vault(std::stop_token stop) {
   if (!b_.vault) return {};
   MEDIAFS_TRY(first_listing_.run(stop));
-  return settle_moving(stop);
+  MEDIAFS_TRY(settle_moving(stop));
+  recover_evicted(stop);
+  return {};
 }
 
 }  // namespace mediafs::tier

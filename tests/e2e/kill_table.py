@@ -14,6 +14,7 @@ import shutil
 import sqlite3
 
 from files import RENAME_EXCHANGE, read, write
+from harness import check_equal
 from kill_world import sha1
 
 OPERATIONS = {}
@@ -170,7 +171,7 @@ def delete_linked(case):
     case.unlink("a")
 
 
-@operation("plain", {"unlink.before_disk": 1, "unlink.after_disk": 1, "forget.after_remove": 1}, have={"a": "synced"})
+@operation("plain", {"unlink.before_disk": 1, "unlink.after_disk": 1}, have={"a": "synced"})
 def delete_and_write_again(case):
     case.unlink("a")
     case.write("a")
@@ -240,8 +241,13 @@ def scan_after_rename(case):
     case.rename("a", "b")
 
 
+@operation("plain", {"scan.before_sidecar": 1}, have={"a": "synced"}, after=("rename.after_told", 1))
+def scan_moves_sidecar(case):
+    case.rename("a", "b")
+
+
 @operation("plain", {"scan.before_gone": 1}, have={"a": "synced", "b": "synced"}, after=("rename.before_disk", 1),
-           meanwhile=lambda case: (os.unlink(case.under("b")), case.forget("b")))
+           meanwhile=lambda case: os.unlink(case.under("b")))  # the vault has it still
 def scan_after_removal(case):
     case.rename("a", "c")
 
@@ -249,6 +255,27 @@ def scan_after_removal(case):
 @operation("plain", {"scan.before_recovered": 1}, have={"a": "synced"}, after=("evict.after_aside", 1))
 def scan_after_evict(case):
     case.world.daemon.run("tier", "evict", case.path("a"))
+
+
+# An S3 vault --------------------------------------------------------------------------------------------------------
+
+@operation("s3", {"s3_upload.after_create": 1, "s3_upload.after_note": 1, "s3_upload.after_part": 3,
+                  "s3_upload.before_complete": 1, "s3_upload.after_complete": 1, "upload.after_put": 1})
+def upload_in_parts(case):
+    case.write("large", case.world.bytes(33 << 20))
+
+
+@operation("s3", {"upload.before_put": 1, "upload.after_put": 2, "upload.after_commit": 2})
+def upload_to_s3(case):
+    case.write("a")
+    case.write("b")
+
+
+@operation("s3", {"relocate.after_copy": 1, "relocate.after_commit": 1, "forget.after_remove": 1},
+           have={"a": "synced", "b": "vault"})
+def rename_on_s3(case):
+    case.rename("a", "c")
+    case.rename("b", "a")
 
 
 # The first start ----------------------------------------------------------------------------------------------------
@@ -261,9 +288,8 @@ def first_contact(world, kill):
     case = world.case("first")
     kill()
     world.recover()
-    case.have({"a": "vault", "b": "synced"})
-    world.rest()
-    world.check(case)
+    case.write("a")
+    world.settle(case)
 
 
 @operation("alone", {"first_listing.before_page": 1, "first_listing.after_page": 1, "first_listing.before_done": 1,
@@ -293,15 +319,14 @@ def older(world):
 def migrate(world, kill):
     case = world.case("older")
     world.start()
-    case.have({"a": "vault", "b": "synced"})
-    world.rest()
-    world.daemon.stop()
+    case.have({"a": "synced", "b": "synced"})
+    world.settle(case)
+    world.daemon.kill()
     older(world)
     kill()
     world.recover()
     case.rename("b", "c")
-    world.rest()
-    world.check(case)
+    world.settle(case)
 
 
 @operation("alone", {"new_vault.after_marker": 1, "new_vault.after_losses": 1})
@@ -309,12 +334,30 @@ def new_vault(world, kill):
     case = world.case("kept")
     world.start()
     case.have({"a": "synced", "b": "synced"})
-    world.rest()
+    world.settle(case)
     world.daemon.kill()
     shutil.rmtree(world.vault)
     os.mkdir(world.vault)
     kill("--new-vault")
     world.recover(case, flags=["--new-vault"])
+
+
+@operation("alone", {"scan.after_kept": 1})
+def keep_what_is_the_last(world, kill):
+    """What an eviction had in its hands, while somebody deletes the only other copy."""
+    case = world.case("last")
+    world.start()
+    case.have({"a": "synced"})
+    world.settle(case)
+    world.arm("evict.after_aside")
+    world.daemon.run("tier", "evict", case.path("a"))
+    world.await_death("evict.after_aside")
+    os.unlink(os.path.join(world.vault, case.name, "a"))
+    kill()
+    world.start()
+    unsorted = world.daemon.path("Unsorted")
+    world.bench.wait_until(lambda: world.shown(unsorted), 30, "the file to be kept")
+    check_equal([read(file) for file in world.shown(unsorted).values()], [case.state["a"]], "what is kept")
 
 
 @operation("alone", {"ballast.before_release": 1, "ballast.after_release": 1})
@@ -324,18 +367,19 @@ def full_disk(world, kill):
     world.state_on_tmpfs(40)
     world.start()
     case.have({"a": "synced", "b": "synced"})
-    world.rest()
-    with open(world.state + "/filler", "wb") as filler:
-        def renamed():
-            try:
-                while filler.write(bytes(4096)):
-                    filler.flush()
-            except OSError:
+    world.settle(case)
+    filler = os.open(world.state + "/filler", os.O_CREAT | os.O_WRONLY)
+
+    def act():
+        try:
+            while os.write(filler, bytes(4096)):
                 pass
-            for old, new in (("a", "b2"), ("b", "a2")):
-                case.rename(old, new)
-            for n in range(200):
-                case.write("more%d" % n, b"small")
-        kill(act=renamed)
+        except OSError:
+            pass
+        for n in range(200):
+            case.write("more%d" % n, b"small")
+
+    kill(act=act)
+    os.close(filler)
     os.unlink(world.state + "/filler")
     world.recover(case)

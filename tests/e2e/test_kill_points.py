@@ -1,6 +1,6 @@
 """mediafs can be killed anywhere: at every kill point, in the middle of every operation that passes it, and again while it
 recovers; nothing is lost, doubled, cut short or brought back (kill_world.py says what is asked).
-usage: test_kill_points.py every_point_has_an_operation | names | copies | starts | share | s3 | all_passes
+usage: test_kill_points.py every_point_has_an_operation | names | others | copies | films | share | starts | s3 | all_passes
 all_passes: each point at its passes 1 to 5, with a second kill at random; SEED in the environment repeats a run."""
 import os
 import random
@@ -44,10 +44,11 @@ class Kill:
 
 
 def ci_kills(ops):
-    """Each point at its first pass, and at its last where it is passed more than twice."""
+    """Each point at its first pass, and at its last where it is passed more than twice; of some, the first again while
+    it recovers."""
     for op in ops:
-        for point, most in op.points.items():
-            yield Kill(op, point, 1)
+        for number, (point, most) in enumerate(op.points.items()):
+            yield Kill(op, point, 1, (point, 1) if number % 4 == 3 else None)
             if most > 2:
                 yield Kill(op, point, most)
 
@@ -139,9 +140,7 @@ def alone(bench, kills, **options):
         if failed:
             print("  FAILED " + str(failed), flush=True)
             failures.append(str(failed))
-            world.daemon.clear()
-        else:
-            world.daemon.stop()
+        world.daemon.clear()
     if failures:
         raise Failure("%d of the kills: %s" % (len(failures), failures[0]))
 
@@ -151,14 +150,23 @@ def in_worlds(*names):
 
 
 COPIES = ("upload", "upload_again", "attributes", "evict", "fetch", "stream")
+RENAMES = ("rename", "rename_in_vault", "rename_dirty", "rename_directory")
 
 
 def names(bench):
-    in_one_world(bench, "names", ci_kills(op for op in in_worlds("plain") if op.name not in COPIES))
+    in_one_world(bench, "names", ci_kills(op for op in in_worlds("plain") if op.name in RENAMES))
+
+
+def others(bench):
+    in_one_world(bench, "others", ci_kills(op for op in in_worlds("plain") if op.name not in COPIES + RENAMES))
 
 
 def copies(bench):
-    in_one_world(bench, "copies", ci_kills(op for op in in_worlds("plain", "films") if op.name in COPIES or op.world == "films"))
+    in_one_world(bench, "copies", ci_kills(op for op in in_worlds("plain") if op.name in COPIES))
+
+
+def films(bench):
+    in_one_world(bench, "films", ci_kills(in_worlds("films")))
 
 
 def share(bench):
@@ -169,5 +177,28 @@ def starts(bench):
     alone(bench, ci_kills(in_worlds("alone")))
 
 
+def s3(bench):
+    in_one_world(bench, "bucket", ci_kills(in_worlds("s3")), s3=bench.radosgw())
+
+
+def all_passes(bench):
+    """Each point at its passes 1 to 5 (or as many as the operation has), and again at any point while it recovers."""
+    seed = int(os.environ.get("SEED", "0")) or random.randrange(1, 1 << 32)
+    print("seed", seed, flush=True)
+    draw = random.Random(seed)
+    recovering = sorted({p for op in OPERATIONS.values() for p in op.points})
+
+    def kills(ops):
+        every = [Kill(op, point, number, draw.choice([None, (point, 1), (draw.choice(recovering), draw.randint(1, 3))]))
+                 for op in ops for point, most in op.points.items() for number in range(1, min(most, 5) + 1)]
+        draw.shuffle(every)
+        return every
+
+    in_one_world(bench, "plain", kills(in_worlds("plain", "films")), seed=seed)
+    in_one_world(bench, "share", kills(in_worlds("share")), share=True, seed=seed)
+    alone(bench, kills(in_worlds("alone")), seed=seed)
+    in_one_world(bench, "bucket", kills(in_worlds("s3")), s3=bench.radosgw(), seed=seed)
+
+
 if __name__ == "__main__":
-    run(every_point_has_an_operation, names, copies, share, starts)
+    run(every_point_has_an_operation, names, others, copies, films, share, starts, s3, all_passes)
