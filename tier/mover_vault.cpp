@@ -116,6 +116,10 @@ Status Mover::upload(std::int64_t id, std::int64_t generation, std::stop_token s
     MEDIAFS_TRY(adopt_now(node.path));
     return make_error(ErrorCode::busy, printable(node.path), "it changed; its checksum comes first");
   }
+  // Whoever wrote it may not have synced it. Were the disk to lose it with its power, what is left of it would be taken for
+  // newer content than the object's.
+  MEDIAFS_TRY(sync_fd(fd.get()));
+  crash_point("upload.after_sync");
   MEDIAFS_ASSIGN(auto there, already_there(node));
   if (!there) {
     Transfers::Scope scope(transfers_, "upload", node.path, node.size_bytes, b_.clock->wall_ns());

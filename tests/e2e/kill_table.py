@@ -43,7 +43,7 @@ def three(state, prefix):
 # Upload, checksum, sidecar ------------------------------------------------------------------------------------------
 
 @operation("plain", {"checksum.before_commit": 3, "checksum.after_commit": 3, "sidecar.before_write": 3,
-                     "sidecar.after_write": 3, "upload.before_put": 3, "dir_vault.before_rename": 3,
+                     "sidecar.after_write": 3, "upload.after_sync": 3, "upload.before_put": 3, "dir_vault.before_rename": 3,
                      "dir_vault.after_rename": 3, "upload.after_put": 3, "upload.after_commit": 3,
                      "catalogue.before_commit": 5, "catalogue.after_commit": 5})
 def upload(case):
@@ -262,7 +262,7 @@ def scan_after_evict(case):
 @operation("s3", {"s3_upload.after_create": 1, "s3_upload.after_note": 1, "s3_upload.after_part": 3,
                   "s3_upload.before_complete": 1, "s3_upload.after_complete": 1, "upload.after_put": 1})
 def upload_in_parts(case):
-    case.write("large", case.world.bytes(33 << 20))
+    case.write("large", case.world.bytes(65 << 20))
 
 
 @operation("s3", {"upload.before_put": 1, "upload.after_put": 2, "upload.after_commit": 2})
