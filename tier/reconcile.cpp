@@ -25,6 +25,7 @@ namespace {
 
 constexpr std::size_t kPage = 1000;
 constexpr std::chrono::minutes kAbandoned{10};
+constexpr WallNs kTick = 10'000'000;  // by which a file's times may lag behind the clock
 constexpr std::size_t kTooLongShown = 10;
 
 void note(TooLong& noted, const std::string& path) {
@@ -187,7 +188,7 @@ class Reconcile::Scan {
 Reconcile::Reconcile(Branches& branches, std::function<void(const std::string& path)> incoming,
                      std::function<void()> named)
     : b_(branches),
-      since_ns_(branches.clock->wall_ns()),
+      since_ns_(branches.clock->wall_ns() - kTick),
       first_listing_(branches, std::move(named)),
       incoming_(std::move(incoming)) {}
 

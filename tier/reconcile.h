@@ -58,7 +58,7 @@ class Reconcile {
   Result<bool> vault_holds(const Checksums& sums);
   void keep_evicted(const std::string& aside, const std::string& name);
   Status sidecars_follow(const std::string& from, const std::string& to);
-  Status put_sidecars_right(const Node& node);
+  Status put_sidecar_right(const Node& node);
   void sidecars_follow_changes();
   void sidecars_follow_adopted(const std::string& to);
   Status keep_moving(const ObjectInfo& object, const std::stop_token& stop);

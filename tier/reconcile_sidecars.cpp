@@ -20,7 +20,7 @@ constexpr std::array<std::string_view, 3> kAlgorithms{"sha1", "sha256", "xxh128"
 constexpr std::size_t kNewest = 1000;  // changes: more than are under way at a time
 constexpr std::size_t kLongest = 256;  // of a sidecar
 
-// What the file's sidecar must say; "" where the catalogue does not know.
+// What the file's sidecar must say; "" where there is none, or the catalogue does not know.
 std::string digest_of(const Node& node, std::string_view algorithm) {
   if (algorithm == "sha1") return node.sha1_hex;
   return algorithm == "xxh128" && node.checksum ? to_hex(*node.checksum) : std::string();
@@ -49,21 +49,19 @@ Status Reconcile::sidecars_follow(const std::string& from, const std::string& to
     if (renamed && check_path(now) && ::renameat(root, old.c_str(), root, now.c_str()) == 0) continue;
     if (::unlinkat(root, old.c_str(), 0) != 0) return errno_error(errno, "remove sidecar " + printable(old));
   }
-  return renamed ? put_sidecars_right(*file) : Status();
+  return renamed ? put_sidecar_right(*file) : Status();
 }
 
-// It may be that of a file which had the name before, or was exchanged with this one.
-Status Reconcile::put_sidecars_right(const Node& node) {
+// It may be that of a file which had the name before, or was exchanged with this one. Others' kinds are left alone.
+Status Reconcile::put_sidecar_right(const Node& node) {
   const int root = b_.local_root.get();
-  for (const std::string_view algorithm : kAlgorithms) {
-    const std::string sidecar = sidecar_path(node.path, algorithm);
-    const std::string digest = digest_of(node, algorithm);
-    if (digest.empty() || !is_sidecar_file(root, sidecar)) continue;
-    MEDIAFS_ASSIGN(const std::string text, read_file(root, sidecar, kLongest));
-    if (text == digest + "\n") continue;
-    MEDIAFS_TRY(write_file_atomic(root, sidecar, digest + "\n", 0644));
-  }
-  return {};
+  const std::string& algorithm = b_.config.checksum.sidecar;
+  const std::string sidecar = sidecar_path(node.path, algorithm);
+  const std::string digest = digest_of(node, algorithm);
+  if (b_.config.mount.read_only || digest.empty() || !is_sidecar_file(root, sidecar)) return {};
+  MEDIAFS_ASSIGN(const std::string text, read_file(root, sidecar, kLongest));
+  if (text == digest + "\n") return {};
+  return write_file_atomic(root, sidecar, digest + "\n", 0644);
 }
 
 // The mount moves a sidecar right after it has told the catalogue: of whatever was under way, that is among the newest
