@@ -21,6 +21,7 @@
 #include "app/report.h"
 #include "app/trash_sweep.h"
 #include "app/vault_health.h"
+#include "common/crash.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/path.h"
@@ -147,6 +148,7 @@ Status Daemon::Parts::open_tier(const Credentials& credentials, bool new_vault) 
                                                          if (!stopping) kernel_cache.forgotten(path);
                                                        }}));
   branches.catalogue = catalogue.get();
+  crash_point("start.after_catalogue");
   if (driver) {
     vault = std::make_unique<tier::GuardedVault>(
         std::move(driver), *catalogue,
@@ -173,6 +175,7 @@ Status Daemon::Parts::open_tier(const Credentials& credentials, bool new_vault) 
 // Uploads wait until what a killed process left in the vault is cleared away.
 Status Daemon::Parts::first_contact(const std::stop_token& stop) {
   MEDIAFS_TRY(vault->collect_garbage());
+  crash_point("contact.after_garbage");
   vault_met = true;
   MEDIAFS_TRY(mover->trash().find_kept(stop));
   auto imported = reconcile->import_vault(stop);
@@ -294,6 +297,7 @@ Status Daemon::Parts::open_control() {
                                                  .config = config.file,
                                                  .pid = getpid()}));
   registration.emplace(std::move(entry));
+  crash_point("start.before_remembered");
   remember_mount(config.local.state, config.mount.path);
   return {};
 }

@@ -1,6 +1,7 @@
 // Symbolic and hard links.
 #include <cerrno>
 
+#include "common/crash.h"
 #include "common/path.h"
 #include "fs/ops.h"
 
@@ -42,7 +43,9 @@ namespace {
 Status link_claimed(Core& core, const std::string& from, const std::string& to, const May& may) {
   if (core.is_control(to)) return make_error(ErrorCode::read_only, printable(to));
   MEDIAFS_TRY(core.ensure_local_directory(std::string(parent_path(to)), may));
-  return tree::link(core.local_root.get(), from, to);
+  MEDIAFS_TRY(tree::link(core.local_root.get(), from, to));
+  crash_point("link.after_disk");
+  return {};
 }
 
 // A file that never had a name gets its first, from whoever has it open. The kernel lets no removed one have another.

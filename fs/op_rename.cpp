@@ -185,6 +185,7 @@ Status rename_local(Core& core, Move& m, const May& may) {
     if (m.share_to) r.share = tier::fingerprint_of(*m.share_to);
     MEDIAFS_TRY(core.b.catalogue->replacing(r));
   }
+  crash_point("rename.before_disk");
   if (auto renamed = tree::rename(*m.place_from, *m.place_to, m.flags); !renamed) {
     if (on_share) MEDIAFS_TRY(core.b.catalogue->replaced(m.to));
     return renamed;
@@ -193,6 +194,7 @@ Status rename_local(Core& core, Move& m, const May& may) {
   if (auto told = tell_catalogue(core, m); !told) {
     log::error("catalogue missed a rename", told.error(), {{"path", printable(m.to)}});
   }
+  crash_point("rename.after_told");
   if (!on_share) return {};
   r.source.reset();
   Status followed = core.b.catalogue->replacing(r);
@@ -268,6 +270,7 @@ Status exchange(Core& core, const Move& m) {
   if (directories && m.row_from != m.row_to) return refused;
   const int root = core.local_root.get();
   MEDIAFS_TRY(tree::rename(root, m.from, m.to, RENAME_EXCHANGE));
+  crash_point("exchange.after_disk");
   auto at_from = tree::stat(root, m.from);
   auto at_to = tree::stat(root, m.to);
   Status told;
@@ -282,6 +285,7 @@ Status exchange(Core& core, const Move& m) {
     if (told) told = adopt(core, m.to, *at_to);
   }
   if (!told) log::error("catalogue missed an exchange", told.error(), {{"path", printable(m.to)}});
+  crash_point("exchange.after_commit");
   return {};
 }
 

@@ -63,9 +63,11 @@ Status remove_file(Core& core, const std::string& path, const Standing& at, cons
     }
     if (core.b.space != nullptr && at.local->st_nlink == 1) core.b.space->freed();
   }
+  crash_point("unlink.after_disk");
   if (!at.share) return {};
   ShareMemory::Change change(*core.share_memory);
   MEDIAFS_TRY(core.share->call<void>([path](int root) { return tree::unlink(root, path); }, may.stop));
+  crash_point("unlink.after_share");
   change.removed(path);
   return {};
 }
@@ -88,6 +90,7 @@ Status rmdir_path(Core& core, const std::string& path, const May& may) {
     auto gone = tree::remove_directory(core.local_root.get(), path);
     if (!gone && gone.error().code != ErrorCode::not_found) return gone;
   }
+  crash_point("rmdir.after_disk");
   if (!at.local) core.names_changed(std::string(parent_path(path)));
   if (at.row) return core.b.catalogue->remove(path, core.b.visible(path));
   return {};

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include "common/crash.h"
 #include "common/log.h"
 #include "common/path.h"
 
@@ -130,6 +131,7 @@ Status finish(Core& core, tier::Replacing r) {
       return make_error(ErrorCode::offline, "rename to " + printable(r.to), "the share is absent");
     MEDIAFS_TRY(do_on_share(core, r));
   }
+  crash_point("replace.before_finished");
   return catalogue.replaced(r.to);
 }
 
@@ -177,7 +179,9 @@ Status remove_replaced(Core& core, tier::Replacing r) {
       return {};
     }
   }
+  crash_point("replace.before_local");
   MEDIAFS_TRY(remove_local(core, r));
+  crash_point("replace.after_local");
   return core.b.catalogue->replaced(r.to);
 }
 

@@ -12,7 +12,7 @@ BUILD=(g++ cmake ninja-build pkg-config ca-certificates fuse3 libfuse3-dev libcu
        libsqlite3-dev libxxhash-dev libcli11-dev libtomlplusplus-dev libspdlog-dev libfmt-dev nlohmann-json3-dev
        libpugixml-dev libexpected-dev libarchive-dev libsystemd-dev)
 DEMO=(rsync)
-TEST=(ccache doctest-dev python3 git rsync rclone ffmpeg attr e2fsprogs curl iproute2 procps samba smbnetfs
+TEST=(ccache doctest-dev python3 git rsync rclone ffmpeg attr e2fsprogs xfsprogs curl iproute2 procps samba smbnetfs
       ceph-mon ceph-osd radosgw ceph-common uuid-runtime openssl apache2-bin nginx libnginx-mod-http-dav-ext
       clang clang-format clang-tidy)
 

@@ -1,4 +1,5 @@
 // Checksum: one read for all digests; the sidecar beside the file.
+#include "common/crash.h"
 #include "common/log.h"
 #include "common/path.h"
 #include "pipeline/stages.h"
@@ -51,7 +52,9 @@ Handler checksum_stage(Tools& tools) {
     MEDIAFS_ASSIGN(auto summed, tools.mover.checksum(job.file_id, job.generation, std::move(stop)));
     MEDIAFS_ASSIGN(const auto row, tools.branches.catalogue->find(job.file_id));
     if (row && row->checksum != summed.sums.xxh128) return {};  // newer content, whose job writes its own
+    crash_point("sidecar.before_write");
     MEDIAFS_TRY(write_sidecar(tools, summed.path, summed.sums));
+    crash_point("sidecar.after_write");
     return follow(tools, job, summed.path);
   };
 }

@@ -202,7 +202,9 @@ class Organizer {
     if (equal) {
       log::info("an equal file is in the library already; the new one is removed",
                 {{"path", printable(target)}, {"job", job_.id}, {"from", printable(job_.path)}});
+      crash_point("organize.before_unlink");
       Status removed = tools_.tree.unlink(job_.path);
+      crash_point("organize.after_unlink");
       if (!removed && removed.err().code != ErrorCode::not_found) return std::move(removed).error();
       return false;
     }
@@ -220,6 +222,7 @@ class Organizer {
                         (policy == "keep_better" && size_bytes_ > existing->size_bytes);
     if (better) {  // the one that gives way is kept, too: nothing is overwritten
       MEDIAFS_ASSIGN(const std::string aside, rename_to_free(target, unsorted(base_name(target)), 1));
+      crash_point("organize.after_aside");
       log::info("gave way to a better file",
                 {{"path", printable(aside)}, {"job", job_.id}, {"from", printable(target)}});
       return true;

@@ -264,6 +264,7 @@ Status BlockCache::clear_on_disk(const Victim& victim) {
   }
   crash_point("block_cache.before_punch");
   for (const auto extent : victim.extents) MEDIAFS_TRY(open_files->punch(extent));
+  crash_point("block_cache.after_punch");
   MutexLock lock(mutex_);
   if (victim.entry->users_ == 0 && victim.entry->queued_ == 0 && !victim.entry->dirty_)
     victim.entry->files_.reset();
@@ -298,6 +299,7 @@ void BlockCache::sync(const Ref& entry) {
       }
     }
     synced = open_files->write_words(words);
+    crash_point("block_cache.after_map");
   }
   if (synced) return;
   // After a failed fdatasync nobody knows which bytes are there.

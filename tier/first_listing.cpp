@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "common/crash.h"
 #include "common/log.h"
 #include "common/path.h"
 
@@ -23,7 +24,9 @@ Status FirstListing::take(std::vector<ObjectInfo>&& page) {
     if (!b_.is_state(o.key))
       files.push_back({std::move(o.key), o.size_bytes, o.meta.mtime_ns, std::move(o.etag)});
   }
+  crash_point("first_listing.before_page");
   MEDIAFS_ASSIGN(const std::size_t added, b_.catalogue->import_listing(files, last));
+  crash_point("first_listing.after_page");
   found_ += added;
   objects_ += shown;
   const auto now = std::chrono::steady_clock::now();
@@ -55,7 +58,9 @@ Status FirstListing::run(const std::stop_token& stop) {
   MEDIAFS_TRY(std::move(taken));
   MEDIAFS_TRY(std::move(got));
   if (stop.stop_requested()) return make_error(ErrorCode::cancelled, "the vault's first listing");
+  crash_point("first_listing.before_done");
   MEDIAFS_TRY(b_.catalogue->set_setting(kVaultListed, "yes"));
+  crash_point("first_listing.after_done");
   if (found_ > 0) log::info("the vault's listing is in the catalogue", {{"files", found_}});
   return {};
 }

@@ -241,6 +241,7 @@ Status Mover::fetch_now(const std::string& path, const Progress& progress, const
   }
   if (!got) return std::move(got).error();
   const Checksums sums = std::move(*got);
+  crash_point("fetch.after_data");
   if (sums.size_bytes != node.size_bytes || (node.checksum && sums.xxh128 != *node.checksum)) {
     return make_error(
         ErrorCode::corrupt, "fetch " + printable(path),

@@ -106,7 +106,9 @@ Status Mover::step_aside(std::int64_t id, const std::string& key, std::stop_toke
   MEDIAFS_ASSIGN(const auto copied, b_.vault->copy(key, aside.key, meta, std::move(stop)));
   crash_point("relocate.after_aside");
   aside.etag = copied.etag;
-  return moved_on(b_.catalogue->relocated(id, key, aside));
+  MEDIAFS_TRY(moved_on(b_.catalogue->relocated(id, key, aside)));
+  crash_point("relocate.aside_committed");
+  return {};
 }
 
 Status Mover::upload(std::int64_t id, std::int64_t generation, std::stop_token stop) {
@@ -126,6 +128,10 @@ Status Mover::upload(std::int64_t id, std::int64_t generation, std::stop_token s
     MEDIAFS_TRY(adopt_now(node.path));
     return make_error(ErrorCode::busy, printable(node.path), "it changed; its checksum comes first");
   }
+  // Whoever wrote it may not have synced it. Were the disk to lose it with its power, what is left of it would be taken for
+  // newer content than the object's.
+  MEDIAFS_TRY(sync_fd(fd.get()));
+  crash_point("upload.after_sync");
   MEDIAFS_ASSIGN(auto there, object_at(key));
   const bool free = !there;
   // There already: a reply that was lost, or a library that was in the vault before mediafs was.
@@ -311,7 +317,9 @@ Status Mover::forget(const std::string& key, std::stop_token stop) {
   crash_point("forget.before_remove");
   MEDIAFS_TRY(b_.vault->remove(key));
   crash_point("forget.after_remove");
-  return b_.catalogue->forgotten(key);
+  MEDIAFS_TRY(b_.catalogue->forgotten(key));
+  crash_point("forget.after_commit");
+  return {};
 }
 
 Status Mover::restat(std::int64_t id, std::stop_token stop) {
@@ -325,10 +333,12 @@ Status Mover::restat(std::int64_t id, std::stop_token stop) {
   MEDIAFS_ASSIGN(found, refined(std::move(*found)));
   ObjectMeta meta = meta_of(*found);
   meta.checksum = found->vault->checksum;
+  crash_point("restat.before_copy");
   auto copied = b_.vault->copy(key, key, meta, stop);
   if (!copied && copied.err().code == ErrorCode::not_found)
     return moved_on(b_.catalogue->vault_lost(id, key));
   if (!copied) return again(std::move(copied).error());
+  crash_point("restat.after_copy");
   VaultCopy copy = *found->vault;
   copy.etag = copied->etag;
   copy.mtime_ns = meta.mtime_ns;

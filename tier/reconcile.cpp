@@ -14,6 +14,7 @@
 #include <set>
 #include <utility>
 
+#include "common/crash.h"
 #include "common/log.h"
 #include "common/path.h"
 #include "common/writers.h"
@@ -24,7 +25,7 @@ namespace {
 
 constexpr std::size_t kPage = 1000;
 constexpr std::chrono::minutes kAbandoned{10};
-constexpr int kMostKept = 100;  // of one name
+constexpr WallNs kTick = 10'000'000;  // by which a file's times may lag behind the clock
 constexpr std::size_t kTooLongShown = 10;
 
 void note(TooLong& noted, const std::string& path) {
@@ -60,6 +61,7 @@ class Reconcile::Scan {
 
   Result<ReconcileReport> run() {
     remove_temporary();
+    owner_.recover_evicted(stop_);
     std::vector<std::string> pending{""};
     while (!pending.empty()) {
       if (stop_.stop_requested()) return make_error(ErrorCode::cancelled, "scan of the local branch");
@@ -68,6 +70,7 @@ class Reconcile::Scan {
       scan_directory(dir, pending);
     }
     MEDIAFS_TRY(find_missing());
+    owner_.sidecars_follow_changes();
     MutexLock lock(owner_.mutex_);
     owner_.too_long_ = std::move(too_long_);
     return report_;
@@ -82,7 +85,6 @@ class Reconcile::Scan {
       const dirent* entry = readdir(dir.get());
       if (!entry) break;
       const std::string_view name(entry->d_name);
-      if (name.starts_with("evict-") && !name.starts_with("evict-" + own)) recover(join_path(temp, name));
       if (!name.starts_with("fetch-") || name.starts_with("fetch-" + own)) continue;
       if (unlinkat(dirfd(dir.get()), entry->d_name, 0) == 0) {
         report_.temporary_removed++;
@@ -117,57 +119,11 @@ class Reconcile::Scan {
     }
   }
 
-  // What an eviction had moved aside when it was killed. It goes only if the store says that it holds these bytes;
-  // while it says nothing, it stays for the next scan.
-  void recover(const std::string& aside) {
-    const int root = b_.local_root.get();
-    auto fd = open_at(root, aside, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    auto sums = fd ? hash_fd(fd->get(), {}, stop_) : Result<Checksums>(fd.err());
-    if (!sums) return log::warning("can't read what an eviction left", sums.err(), {{"path", aside}});
-    auto held = vault_holds(*sums);
-    if (!held) return log::warning("can't place what an eviction left", held.err(), {{"path", aside}});
-    if (*held) {
-      if (unlinkat(root, aside.c_str(), 0) == 0) report_.temporary_removed++;
-      return;
-    }
-    keep(aside, "recovered " + to_hex(sums->xxh128));
-  }
-
-  Result<bool> vault_holds(const Checksums& sums) {
-    std::string after;
-    Result<bool> held = false;
-    for (;;) {
-      MEDIAFS_ASSIGN(const auto page, b_.catalogue->walk("", after, kPage));
-      if (page.empty()) return held;
-      after = page.back().path;
-      for (const Node& node : page) {
-        if (!node.in_vault() || node.checksum != sums.xxh128 || node.size_bytes != sums.size_bytes) continue;
-        if (b_.vault == nullptr) return make_error(ErrorCode::offline, "vault", "no vault is configured");
-        auto stands = object_stands(*b_.vault, node);
-        if (stands && *stands) return true;
-        if (!stands && stands.err().code != ErrorCode::not_found) held = std::move(stands);
-      }
-    }
-  }
-
-  void keep(const std::string& aside, const std::string& name) {
-    const int root = b_.local_root.get();
-    const std::string& unsorted = b_.config.organize.unsorted;
-    if (!mkdirs_at(root, unsorted, 0777)) return;
-    for (int n = 1; n <= kMostKept; n++) {
-      const std::string kept = join_path(unsorted, n == 1 ? name : name + " (" + std::to_string(n) + ")");
-      const auto known = b_.catalogue->find(kept);
-      if (!known || *known) continue;  // the name is that of a file which may be elsewhere
-      if (renameat2(root, aside.c_str(), root, kept.c_str(), RENAME_NOREPLACE) != 0) continue;
-      return log::warning("a file that an eviction had moved aside is kept", {{"path", kept}});
-    }
-    log::warning("can't keep what an eviction left", {{"path", aside}});
-  }
-
-  // A sidecar's temporary file lives for a moment; an old one is what a kill left.
+  // A sidecar's temporary file lives for a moment; an old one, or one from before our own start, is what a kill left.
   void remove_abandoned(const std::string& path, const struct stat& st) {
-    const WallNs age_ns = b_.clock->wall_ns() - fingerprint_of(st).ctime_ns;
-    if (age_ns < std::chrono::nanoseconds(kAbandoned).count()) return;
+    const WallNs changed_ns = fingerprint_of(st).ctime_ns;
+    const WallNs age_ns = b_.clock->wall_ns() - changed_ns;
+    if (changed_ns >= owner_.since_ns_ && age_ns < std::chrono::nanoseconds(kAbandoned).count()) return;
     if (unlinkat(b_.local_root.get(), path.c_str(), 0) == 0) report_.temporary_removed++;
   }
 
@@ -189,6 +145,7 @@ class Reconcile::Scan {
         return;
       }
     }
+    crash_point("scan.before_adopt");
     if (auto done = owner_.file_settled(path); !done) {
       log::warning("can't catalogue a file", done.err(), {{"path", printable(path)}});
     } else if (S_ISREG(st.st_mode)) {
@@ -212,6 +169,7 @@ class Reconcile::Scan {
         if (st || (st.err().code != ErrorCode::not_found && st.err().code != ErrorCode::not_directory))
           continue;
         report_.gone++;
+        crash_point("scan.before_gone");
         if (auto done = owner_.file_gone(node.path); !done) {
           log::warning("can't note a missing file", done.err(), {{"path", printable(node.path)}});
         }
@@ -229,7 +187,10 @@ class Reconcile::Scan {
 
 Reconcile::Reconcile(Branches& branches, std::function<void(const std::string& path)> incoming,
                      std::function<void()> named)
-    : b_(branches), first_listing_(branches, std::move(named)), incoming_(std::move(incoming)) {}
+    : b_(branches),
+      since_ns_(branches.clock->wall_ns() - kTick),
+      first_listing_(branches, std::move(named)),
+      incoming_(std::move(incoming)) {}
 
 Status Reconcile::file_settled(const std::string& path) {
   if (b_.is_state(path)) return {};
@@ -253,8 +214,11 @@ Status Reconcile::file_settled(const std::string& path) {
   if (!b_.visible(path) || !(S_ISREG(st->st_mode) || S_ISDIR(st->st_mode))) return {};
   const auto still_there = [this](const std::string& old) { return bool(stat_at(b_.local_root.get(), old)); };
   auto adopted = b_.catalogue->adopt({path, *st, true}, still_there);
-  if (adopted) return {};
   claim->release();
+  if (adopted) {
+    if (*adopted == Adopted::renamed && S_ISREG(st->st_mode)) sidecars_follow_adopted(path);
+    return {};
+  }
   const bool below_file = adopted.err().code == ErrorCode::not_directory && path.find('/') != path.npos;
   if (!below_file) return std::move(adopted).error();
   // A directory above it took a file's place, and nobody has said so yet.
@@ -304,7 +268,9 @@ Result<ReconcileReport> Reconcile::scan(std::stop_token stop) {
 Status Reconcile::import_vault(std::stop_token stop) {
   if (!b_.vault) return {};
   MEDIAFS_TRY(first_listing_.run(stop));
-  return settle_moving(stop);
+  MEDIAFS_TRY(settle_moving(stop));
+  recover_evicted(stop);
+  return {};
 }
 
 }  // namespace mediafs::tier

@@ -43,7 +43,8 @@ class Reconcile {
   // The whole local tree against the catalogue, both ways. Removes what a killed fetch left in kTempDir.
   Result<ReconcileReport> scan(std::stop_token stop);
   // First contact with a vault that the catalogue doesn't know: its listing becomes vault-only files. At each start:
-  // what a killed relocation left there is put in its place, or kept below [organize] unsorted.
+  // what a killed relocation left there is put in its place, or kept below [organize] unsorted; what a killed eviction
+  // had moved aside goes, or is kept there too.
   Status import_vault(std::stop_token stop);
   FirstListing::Progress listing() const { return first_listing_.progress(); }
   TooLong too_long() const EXCLUDES(mutex_);  // that the last scan, or an event since, has met
@@ -52,8 +53,17 @@ class Reconcile {
   class Scan;
   Status settle_moving(const std::stop_token& stop);
   Status settle_moving_key(const std::string& key, const std::stop_token& stop);
+  void recover_evicted(const std::stop_token& stop);
+  void recover(const std::string& aside, const std::stop_token& stop);
+  Result<bool> vault_holds(const Checksums& sums);
+  void keep_evicted(const std::string& aside, const std::string& name);
+  Status sidecars_follow(const std::string& from, const std::string& to);
+  Status put_sidecar_right(const Node& node);
+  void sidecars_follow_changes();
+  void sidecars_follow_adopted(const std::string& to);
   Status keep_moving(const ObjectInfo& object, const std::stop_token& stop);
   Branches& b_;
+  const WallNs since_ns_;  // what was left unfinished before, nobody finishes
   FirstListing first_listing_;
   void met_too_long(const std::string& path) EXCLUDES(mutex_);
   std::function<void(const std::string& path)> incoming_;

@@ -1,4 +1,5 @@
 // What a kill left of objects that had stepped aside for others (Mover::step_aside).
+#include "common/crash.h"
 #include "common/log.h"
 #include "common/path.h"
 #include "tier/reconcile.h"
@@ -50,6 +51,7 @@ Status Reconcile::settle_moving_key(const std::string& key, const std::stop_toke
   if (elsewhere && same_bytes(node->vault->checksum, node->vault->size_bytes, *object)) {
     const auto original = b_.vault->head(node->vault->key);
     if (original && original->etag == node->vault->etag && original->size_bytes == object->size_bytes) {
+      crash_point("moving.before_remove");
       log::info("removed a copy that a cut off rename had left in the vault", {{"key", printable(key)}});
       return b_.vault->remove(key);
     }

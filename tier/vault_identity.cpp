@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 
+#include "common/crash.h"
 #include "common/fd.h"
 #include "common/log.h"
 
@@ -160,10 +161,13 @@ Result<VaultState> GuardedVault::first_meeting(const std::optional<std::string>&
     MEDIAFS_ASSIGN(id, new_id());
     MEDIAFS_TRY(catalogue_.set_setting(kOfferedId, id));
     MEDIAFS_TRY(catalogue_.sync());
+    crash_point("vault_id.after_offer");
     MEDIAFS_ASSIGN(const std::string stands, write_marker(id));
+    crash_point("vault_id.after_marker");
     if (stands != id) return VaultState::other;
   }
   MEDIAFS_TRY(catalogue_.set_setting(kVaultId, id));
+  crash_point("vault_id.after_commit");
   log::info("the vault is this library's from now on", {{"vault", describe()}, {"id", id}});
   return VaultState::ours;
 }
@@ -186,7 +190,9 @@ Status GuardedVault::accept(std::optional<std::string> marker) {
     MEDIAFS_ASSIGN(const std::string id, new_id());
     MEDIAFS_ASSIGN(marker, write_marker(id));
   }
+  crash_point("new_vault.after_marker");
   MEDIAFS_TRY(catalogue_.vault_replaced());
+  crash_point("new_vault.after_losses");
   MEDIAFS_TRY(catalogue_.set_setting(kVaultId, *marker));
   log::warning(
       "a new vault is accepted: what is on this machine is uploaded to it, what is not counts as lost "

@@ -21,6 +21,8 @@ TEST_CASE("crash child" * doctest::skip()) {
     std::ofstream(file, std::ios::app) << 'x';
     crash_point("test.other");
     crash_point("test.point");
+    if (const char* const arm = std::getenv("CRASH_TEST_ARM"); arm != nullptr && i == 1)
+      std::ofstream(arm) << "test.point:2";
   }
   std::_Exit(42);
 }
@@ -30,6 +32,7 @@ namespace {
 int run_child(const std::string& armed, const std::string& file) {
   std::vector<std::string> env{"CRASH_TEST_FILE=" + file};
   if (!armed.empty()) env.push_back("MEDIAFS_CRASH=" + armed);
+  if (armed.starts_with("@")) env.push_back("CRASH_TEST_ARM=" + armed.substr(1));
   std::vector<char*> envp;
   for (std::string& entry : env) envp.push_back(entry.data());
   envp.push_back(nullptr);
@@ -64,4 +67,12 @@ TEST_CASE("crash: other points and an empty environment do nothing") {
     CHECK(WIFEXITED(status));
     CHECK(WEXITSTATUS(status) == 42);
   }
+}
+
+TEST_CASE("crash: a file arms while the program runs, and passes count from then") {
+  const test::TempDir dir;
+  const int status = run_child("@" + (dir / "arm"), dir / "passes");
+  CHECK(WIFSIGNALED(status));
+  CHECK(WTERMSIG(status) == SIGKILL);
+  CHECK(test::get(dir / "passes") == "xxxx");
 }

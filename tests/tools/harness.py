@@ -181,23 +181,42 @@ class Process:
 
 
 class Disk:
-    """A loop-mounted ext4 of its own. Root only."""
+    """A loop-mounted ext4 (or xfs, from 300 MiB) of its own. Root only."""
 
-    def __init__(self, bench, size_mib, name):
+    FORMAT = {"ext4": ["mkfs.ext4", "-q", "-F", "-m", "0"], "xfs": ["mkfs.xfs", "-q", "-f"]}
+
+    def __init__(self, bench, size_mib, name, kind="ext4"):
         need_root()
-        need_programs("mkfs.ext4", "mount")
+        need_programs(self.FORMAT[kind][0], "mount")
         self.bench = bench
         self.image = os.path.join(bench.dir, name + ".img")
         self.path = os.path.join(bench.dir, name)
         with open(self.image, "wb") as file:
             file.truncate(size_mib << 20)
-        subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", self.image], check=True)
+        subprocess.run([*self.FORMAT[kind], self.image], check=True)
         os.mkdir(self.path)
+        self._token = None
+        self.mount()
+        if kind == "ext4":
+            os.rmdir(os.path.join(self.path, "lost+found"))
+
+    def mount(self):
         mounted = subprocess.run(["mount", "-o", "loop", self.image, self.path], stderr=subprocess.PIPE, text=True)
         if mounted.returncode:
             skip("no loop mounts here: " + mounted.stderr.strip())
-        self._token = bench.guard.add("umount", self.path)
-        os.rmdir(os.path.join(self.path, "lost+found"))
+        self._token = self._token or self.bench.guard.add("umount", self.path)
+
+    def cut(self):
+        """As when the power fails: what was not written through is gone. Mounted again after replug()."""
+        need_programs("xfs_io")
+        done = subprocess.run(["xfs_io", "-x", "-c", "shutdown", self.path], capture_output=True, text=True, check=False)
+        if done.returncode or done.stderr:
+            skip("no filesystem can be shut down here: " + done.stderr.strip())
+
+    def replug(self):
+        self.bench.wait_until(lambda: subprocess.run(["umount", self.path], stderr=subprocess.DEVNULL).returncode == 0, 30,
+                              "%s to be free" % self.path)
+        self.mount()
 
     def free(self):
         """Free bytes, as root sees them."""
@@ -360,8 +379,8 @@ class Bench:
         os.mkdir(path)
         return path
 
-    def disk(self, size_mib, name="disk"):
-        return Disk(self, size_mib, self.unique(name))
+    def disk(self, size_mib, name="disk", kind="ext4"):
+        return Disk(self, size_mib, self.unique(name), kind)
 
     def radosgw(self):
         need_programs("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "uuidgen", "curl", "setpriv")

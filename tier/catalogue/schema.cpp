@@ -1,5 +1,6 @@
 #include <array>
 
+#include "common/crash.h"
 #include "common/log.h"
 #include "common/path.h"
 #include "tier/catalogue/internal.h"
@@ -98,7 +99,11 @@ Status apply(sql::Connection& db, int version) {
   MEDIAFS_TRY(db.execute("BEGIN IMMEDIATE"));
   Status status = db.execute(kMigrations.at(static_cast<std::size_t>(version - 1)));
   if (status) status = db.execute("PRAGMA user_version=" + std::to_string(version));
-  if (status) status = db.execute("COMMIT");
+  if (status) {
+    crash_point("schema.before_commit");
+    status = db.execute("COMMIT");
+    crash_point("schema.after_commit");
+  }
   if (!status) {
     if (const Status undone = db.execute("ROLLBACK"); !undone)
       log::debug("rollback", {{"why", undone.err().message()}});

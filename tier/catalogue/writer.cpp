@@ -84,6 +84,7 @@ Status Writer::wait_for(Request& request) {
 
 Status Writer::later(const Catalogue::RenameRequest& request) {
   MEDIAFS_ASSIGN(const bool first, later_->append(request, groups_.load(std::memory_order_acquire)));
+  crash_point("later.after_append");
   moment_.fetch_add(1, std::memory_order_acq_rel);
   if (!first) return {};
   MutexLock lock(mutex_);
@@ -225,9 +226,11 @@ Status Writer::try_commit(const Group& group, const Opened& opened, Attempt& att
   MEDIAFS_TRY(db_->run("BEGIN IMMEDIATE"));
   Status status = run_group(group, opened, attempt);
   if (status) {
+    crash_point("catalogue.before_commit");
     shared_.committing();
     status = db_->run("COMMIT");
     shared_.committed();
+    crash_point("catalogue.after_commit");
   }
   // A full disk or an I/O error may have rolled all back already.
   if (!status && sqlite3_get_autocommit(db_->raw()) == 0) {

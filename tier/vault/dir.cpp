@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <map>
 
+#include "common/crash.h"
 #include "common/path.h"
 #include "common/pool.h"
 #include "tier/vault/dir_files.h"
@@ -303,6 +304,7 @@ Status DirVault::remove(const std::string& key) {
   if (rc != 0) return dir::failed(saved, "remove vault object " + printable(key));
   MEDIAFS_ASSIGN(const Fd durable, open_at(parent->get(), "", O_RDONLY | O_DIRECTORY));
   if (auto synced = sync_fd(durable.get()); !synced) return dir::from_mount(std::move(synced).error());
+  crash_point("dir_vault.after_remove");
   return dir::remove_empty_parents(root.get(), key);
 }
 

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "common/crash.h"
 #include "common/path.h"
 
 namespace mediafs::tier::dir {
@@ -332,6 +333,7 @@ Status TempFile::publish(int root, const std::string& key, bool only_new) {
   bool made = false;
   for (int attempt = 0;; ++attempt) {
     MEDIAFS_ASSIGN(const Fd parent, open_dir(root, folder, true, &made));
+    crash_point("dir_vault.before_rename");
     int rc =
         ::renameat2(dir_.get(), name_.c_str(), parent.get(), name.c_str(), only_new ? RENAME_NOREPLACE : 0);
     if (rc != 0 && only_new && errno == EINVAL)  // a filesystem that can't refuse
@@ -342,6 +344,7 @@ Status TempFile::publish(int root, const std::string& key, bool only_new) {
     if (rc != 0) return failed(saved, "rename to vault object " + printable(key));
     if (linked_) ::unlinkat(dir_.get(), name_.c_str(), 0);  // over a name of its own a rename does nothing
     name_.clear();
+    crash_point("dir_vault.after_rename");
     MEDIAFS_TRY(sync_folder(parent.get()));
     return made ? sync_folders_above(root, folder) : Status{};
   }

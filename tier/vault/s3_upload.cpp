@@ -1,6 +1,7 @@
 // Large files: uploads in parts, which a restart goes on with.
 #include <algorithm>
 
+#include "common/crash.h"
 #include "common/log.h"
 #include "common/path.h"
 #include "tier/vault/s3_vault.h"
@@ -110,6 +111,7 @@ class S3Vault::FileParts {
 
   Result<std::string> etag_of(const http::Response& response) const {
     std::string etag = unquote_etag(response.header("etag"));
+    crash_point("s3_upload.after_part");
     if (etag.empty()) return make_error(ErrorCode::io, what_, "the server's reply to a part has no ETag");
     return etag;
   }
@@ -150,8 +152,10 @@ Result<PutResult> S3Vault::put_multipart(const std::string& key, const PutSource
   const ObjectInfo expected{
       .key = key, .size_bytes = source.size_bytes, .etag = {}, .meta = meta, .meta_known = true};
   auto etags = parts.send(*meta.checksum);
+  crash_point("s3_upload.before_complete");
   auto info = etags ? complete_upload(upload.id, *etags, expected, source.only_new, what, stop)
                     : Result<ObjectInfo>(std::move(etags).error());
+  crash_point("s3_upload.after_complete");
   if (!info && upload.noted && worth_keeping(info.error().code)) return std::move(info).error();
   if (!info) abort_upload(key, upload.id);
   notes_.forget(client_.object_key(key));
@@ -182,7 +186,9 @@ Result<S3Vault::Upload> S3Vault::begin_upload(const std::string& key, const Obje
     notes_.forget(full);
   }
   MEDIAFS_ASSIGN(std::string id, create_upload(key, meta, what, stop));
+  crash_point("s3_upload.after_create");
   const bool noted = notes_.remember(full, {.id = id, .of = of});
+  crash_point("s3_upload.after_note");
   return Upload{std::move(id), noted, {}};
 }
 
