@@ -44,8 +44,8 @@ def drop_caches(which=3):
 class Mediafs:
     """sections: {section: {key: value}} of its configuration; state and vault are where those say."""
 
-    def __init__(self, program, config, log=None, **sections):
-        self.program, self.config, self.log = program, config, log
+    def __init__(self, program, config, log=None, options=(), **sections):
+        self.program, self.config, self.log, self.options = program, config, log, options
         self.mount, self.local = sections["mount"]["path"], sections["local"]["path"]
         self.state = sections["local"].get("state", self.local + "/.mediafs")
         self.process = None
@@ -58,7 +58,7 @@ class Mediafs:
         """Returns when it is mounted."""
         os.makedirs(self.mount, exist_ok=True)
         with open(self.log, "w") if self.log else contextlib.nullcontext() as out:
-            self.process = subprocess.Popen([self.program, "mount", "--foreground", "--config", self.config],
+            self.process = subprocess.Popen([self.program, "mount", "--foreground", "--config", self.config, *self.options],
                                             stdout=out, stderr=out)
         try:
             wait_for(lambda: os.path.ismount(self.mount) or self.process.poll() is not None, 60, "the mount", 0.005)

@@ -107,7 +107,8 @@ class Ours(Mediafs):
         credentials = self.folder + "/credentials"
         with open(os.open(credentials, os.O_WRONLY | os.O_CREAT, 0o600), "w") as f:
             f.write("access_key = %s\nsecret_key = %s\n" % (store.access_key, store.secret_key))
-        super().__init__(program, self.folder + "/mediafs.toml", self.folder + "/log",
+        # A new library each time, which takes the vault over from the one before.
+        super().__init__(program, self.folder + "/mediafs.toml", self.folder + "/log", options=["--new-vault"],
                          mount={"path": self.folder + "/mount"},
                          local={"path": self.folder + "/disk", "state": self.folder + "/state", "reserve": "1G",
                                 "evict_below_free": "1G", "evict_until_free": "2G"},

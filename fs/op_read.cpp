@@ -48,19 +48,17 @@ void read_vault(Core& core, DataReply reply, std::shared_ptr<FileHandle> handle,
                 off_t offset) {
   const auto at = static_cast<std::uint64_t>(offset);
   auto begun = std::make_shared<VaultReader::Begun>();
-  auto body = [handle, size_bytes, at, begun](const May& may) -> Result<std::span<const char>> {
+  auto body = [handle, size_bytes, at, begun](const May& may) -> Result<tier::Pieces> {
     if (may.level == Level::now) {
       // Here the kernel's requests still have their order.
       *begun = handle->vault->begin(at, size_bytes);
       return needs(Level::vault);
     }
     const std::span<char> room = std::span(buffer_of(size_bytes)).first(size_bytes);
-    MEDIAFS_ASSIGN(const std::size_t got,
-                   handle->vault->read(std::move(*begun), at, std::as_writable_bytes(room), may.stop));
-    return room.first(got);
+    return handle->vault->read(std::move(*begun), at, std::as_writable_bytes(room), may.stop);
   };
   core.serve(std::move(reply), std::move(body),
-             [](DataReply& r, std::span<const char> bytes) { r.data(bytes); });
+             [](DataReply& r, const tier::Pieces& pieces) { r.data(pieces.bytes); });
 }
 
 Result<off_t> seek_fd(int fd, off_t offset, int whence) {

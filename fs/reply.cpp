@@ -1,6 +1,7 @@
 #include "fs/reply.h"
 
 #include <fcntl.h>
+#include <sys/uio.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -111,6 +112,14 @@ bool OpenReply::opened(const fuse_file_info& info, std::int32_t backing_id) {
 
 bool DataReply::data(std::span<const char> bytes) {
   return fuse_reply_buf(take(), bytes.data(), bytes.size()) == 0;
+}
+
+bool DataReply::data(const std::vector<std::span<const std::byte>>& pieces) {
+  std::vector<iovec> parts;
+  parts.reserve(pieces.size());
+  for (const auto& piece : pieces)
+    parts.push_back({.iov_base = const_cast<std::byte*>(piece.data()), .iov_len = piece.size()});
+  return fuse_reply_iov(take(), parts.data(), static_cast<int>(parts.size())) == 0;
 }
 
 bool DirReply::add(const char* name, const struct stat& st, off_t next) {

@@ -8,6 +8,7 @@
 #include <fuse_lowlevel.h>
 #include <sys/statvfs.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -99,6 +100,7 @@ class DataReply : public Reply {
  public:
   using Reply::Reply;
   bool data(std::span<const char> bytes);
+  bool data(const std::vector<std::span<const std::byte>>& pieces);  // one after the other
 };
 
 // Directory entries: packed with the request's own layout, then answered.

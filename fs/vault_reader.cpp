@@ -41,8 +41,8 @@ VaultReader::Begun VaultReader::begin(std::uint64_t offset, std::size_t size_byt
   return {std::move(stream), std::move(read)};
 }
 
-Result<std::size_t> VaultReader::read(Begun begun, std::uint64_t offset, std::span<std::byte> into,
-                                      const std::stop_token& stop) {
+Result<tier::Pieces> VaultReader::read(Begun begun, std::uint64_t offset, std::span<std::byte> room,
+                                       const std::stop_token& stop) {
   const bool answers = !core_.vault_answers || core_.vault_answers();
   const SteadyTime deadline = std::chrono::steady_clock::now() +
                               (answers ? core_.vault_deadline : std::min(core_.vault_deadline, kWhileDown));
@@ -51,11 +51,19 @@ Result<std::size_t> VaultReader::read(Begun begun, std::uint64_t offset, std::sp
     auto stream = stream_;
     auto local = local_;
     lock.unlock();
-    if (local) return read_some(local->get(), into, offset);
-    if (offset >= size_bytes_) return std::size_t{0};
-    into = into.first(std::min<std::size_t>(into.size(), size_bytes_ - offset));
-    const bool waits = begun.read != nullptr && begun.stream == stream;
-    auto got = waits ? begun.read->finish(into, deadline, stop) : stream->read(offset, into, deadline, stop);
+    tier::Pieces pieces;
+    if (local) {
+      MEDIAFS_ASSIGN(const std::size_t got, read_some(local->get(), room, offset));
+      pieces.append(room.first(got));
+      return pieces;
+    }
+    if (offset >= size_bytes_) return pieces;
+    room = room.first(std::min<std::size_t>(room.size(), size_bytes_ - offset));
+    if (begun.read == nullptr || begun.stream != stream) {
+      begun = {};
+      begun.read = stream->begin(offset, room.size());
+    }
+    auto got = begun.read->finish_in_pieces(room, deadline, stop);
     begun = {};
     if (got) return got;
     const ErrorCode code = got.error().code;

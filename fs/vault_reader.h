@@ -26,8 +26,9 @@ class VaultReader {
     std::unique_ptr<tier::Stream::Read> read;  // before the stream goes
   };
   Begun begin(std::uint64_t offset, std::size_t size_bytes);
-  Result<std::size_t> read(Begun begun, std::uint64_t offset, std::span<std::byte> into,
-                           const std::stop_token& stop);
+  // Pieces of what memory has, and of `room`, which is as large as the read.
+  Result<tier::Pieces> read(Begun begun, std::uint64_t offset, std::span<std::byte> room,
+                            const std::stop_token& stop);
   Result<struct stat> stat();
   void go_on_with(std::shared_ptr<Fd> local);  // the copy that is about to be changed
 

@@ -61,6 +61,11 @@ std::uint32_t valid_bits(std::uint64_t size_bytes, std::uint64_t extent) {
   return blocks >= kExtentBlocks ? ~0U : (1U << blocks) - 1;
 }
 
+Fd open_direct(int dir, const std::string& name) {
+  auto direct = open_at(dir, name + ".data", O_WRONLY | O_DIRECT | O_NOFOLLOW | O_CLOEXEC);
+  return direct ? std::move(*direct) : Fd();
+}
+
 }  // namespace
 
 std::string block_file_name(const CachedObject& object) {
@@ -121,8 +126,10 @@ Result<std::shared_ptr<BlockFiles>> BlockFiles::open(int dir, const CachedObject
   const auto name = block_file_name(object);
   MEDIAFS_ASSIGN(auto data, open_at(dir, name + ".data", O_RDWR | O_NOFOLLOW | O_CLOEXEC));
   MEDIAFS_ASSIGN(auto map, open_at(dir, name + ".map", O_RDWR | O_NOFOLLOW | O_CLOEXEC));
-  return std::shared_ptr<BlockFiles>(new BlockFiles(
-      std::move(data), std::move(map), words_offset(identity(object).size()), object.size_bytes));
+  auto direct = open_direct(dir, name);
+  return std::shared_ptr<BlockFiles>(new BlockFiles(std::move(data), std::move(direct), std::move(map),
+                                                    words_offset(identity(object).size()),
+                                                    object.size_bytes));
 }
 
 Result<std::shared_ptr<BlockFiles>> BlockFiles::create(int dir, const CachedObject& object) {
@@ -151,8 +158,9 @@ Result<std::shared_ptr<BlockFiles>> BlockFiles::create(int dir, const CachedObje
     remove_block_files(dir, name);
     return written.err();
   }
+  auto direct = open_direct(dir, name);
   return std::shared_ptr<BlockFiles>(
-      new BlockFiles(std::move(data), std::move(map), words_at, object.size_bytes));
+      new BlockFiles(std::move(data), std::move(direct), std::move(map), words_at, object.size_bytes));
 }
 
 Status BlockFiles::write_words(const std::vector<ExtentWord>& words) {

@@ -54,6 +54,9 @@ class BlockFiles {
   static Result<std::shared_ptr<BlockFiles>> open(int dir, const CachedObject& object);
   static Result<std::shared_ptr<BlockFiles>> create(int dir, const CachedObject& object);  // empty
   int data() const { return data_.get(); }
+  // The same file past the kernel's pages, for whole aligned blocks; -1 where the file system has no such way.
+  int direct() const { return direct_.get(); }
+  void stop_direct() { direct_.reset(); }  // it has refused
   Status write_words(const std::vector<ExtentWord>& words);
   Status sync_data();
   Status sync_map();
@@ -61,9 +64,14 @@ class BlockFiles {
   void touch();  // used now
 
  private:
-  BlockFiles(Fd data, Fd map, std::uint64_t words_at, std::uint64_t size_bytes)
-      : data_(std::move(data)), map_(std::move(map)), words_at_(words_at), size_bytes_(size_bytes) {}
+  BlockFiles(Fd data, Fd direct, Fd map, std::uint64_t words_at, std::uint64_t size_bytes)
+      : data_(std::move(data)),
+        direct_(std::move(direct)),
+        map_(std::move(map)),
+        words_at_(words_at),
+        size_bytes_(size_bytes) {}
   Fd data_;
+  Fd direct_;
   Fd map_;
   std::uint64_t words_at_;
   std::uint64_t size_bytes_;

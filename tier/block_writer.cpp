@@ -21,12 +21,22 @@ using std::chrono::steady_clock;
 
 constexpr std::size_t kBatchItems = 64;
 constexpr std::size_t kMostTogether = 16;  // 1 MiB
+constexpr std::size_t kLeastDirect = 8;
+constexpr std::size_t kAlignment = 4096;
 constexpr std::uint64_t kSyncBytes =
     256ULL << 20;  // while the queue is busy: what comes during a sync is not cached
 constexpr milliseconds kSyncAfter{500};
 constexpr milliseconds kPauseAfterFailure{1000};
 constexpr std::uint64_t kEvictAhead =
     32ULL << 20;  // at most: an eviction syncs, so it makes room for several blocks
+
+// What comes in large pieces is a film: its pages would only push out others, and cost more to fill than the writing.
+bool is_for_direct(std::span<const iovec> parts) {
+  return parts.size() >= kLeastDirect && std::all_of(parts.begin(), parts.end(), [](const iovec& part) {
+           return part.iov_len == kBlockBytes &&
+                  reinterpret_cast<std::uintptr_t>(part.iov_base) % kAlignment == 0;
+         });
+}
 
 }  // namespace
 
@@ -168,9 +178,15 @@ Status BlockCache::write_run(std::span<const Item> run, std::uint64_t size_bytes
       const auto size = block_bytes(run[i].entry->object_.size_bytes, run[i].block);
       parts[i] = {.iov_base = const_cast<std::byte*>(run[i].bytes.get()), .iov_len = size};
     }
-    const ssize_t written =
-        ::pwritev(open_files->data(), parts.data(), static_cast<int>(run.size()), static_cast<off_t>(offset));
-    if (written == static_cast<ssize_t>(size_bytes)) return {};
+    const auto write_to = [&](int fd) {
+      return ::pwritev(fd, parts.data(), static_cast<int>(run.size()), static_cast<off_t>(offset)) ==
+             static_cast<ssize_t>(size_bytes);
+    };
+    if (open_files->direct() >= 0 && is_for_direct({parts.data(), run.size()})) {
+      if (write_to(open_files->direct())) return {};
+      open_files->stop_direct();
+    }
+    if (write_to(open_files->data())) return {};
   }
   // What one call did not do is done step by step, or fails with its reason.
   for (const auto& item : run) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <optional>
 #include <random>
 
@@ -67,22 +68,24 @@ class CachedRead final : public Stream::Read {
   CachedRead(const CachedRead&) = delete;
   CachedRead& operator=(const CachedRead&) = delete;
 
-  Result<std::size_t> finish(std::span<std::byte> into, SteadyTime deadline, std::stop_token stop) override {
-    into = into.first(static_cast<std::size_t>(waiter_.end - waiter_.begin));
-    if (into.empty()) return std::size_t{0};
+  Result<Pieces> finish_in_pieces(std::span<std::byte> room, SteadyTime deadline,
+                                  std::stop_token stop) override {
+    room = room.first(static_cast<std::size_t>(waiter_.end - waiter_.begin));
+    if (room.empty()) return Pieces{};
     // Outside of every lock: its destructor waits for a callback that is running.
     std::optional<std::stop_callback<std::function<void()>>> interrupt;
     if (stop.stop_possible()) interrupt.emplace(stop, [this] { core_.wake(waiter_); });
-    return read_all(into, deadline, stop);
+    return read_all(room, deadline, stop);
   }
 
  private:
-  Result<std::size_t> read_all(std::span<std::byte> into, SteadyTime deadline, const std::stop_token& stop) {
+  Result<Pieces> read_all(std::span<std::byte> room, SteadyTime deadline, const std::stop_token& stop) {
     Retries retries;
+    Pieces pieces;
     std::size_t done = 0;
-    while (done < into.size()) {
-      auto got = core_.read_some_of(object_, state_, waiter_.begin + done, into.subspan(done), waiter_,
-                                    deadline, stop);
+    while (done < room.size()) {
+      auto got = core_.read_some_of(object_, state_, waiter_.begin + done, {room.subspan(done), &pieces},
+                                    waiter_, deadline, stop);
       if (got) {
         done += *got;
         retries.progress();
@@ -96,7 +99,7 @@ class CachedRead final : public Stream::Read {
       }
     }
     core_.served(done);
-    return done;
+    return pieces;
   }
 
   StreamCore& core_;
@@ -135,6 +138,31 @@ class CachedStreams final : public Streams {
 };
 
 }  // namespace
+
+std::size_t Pieces::size_bytes() const {
+  std::size_t size = 0;
+  for (const auto& piece : bytes) size += piece.size();
+  return size;
+}
+
+void Pieces::append(std::span<const std::byte> piece) {
+  if (!bytes.empty() && bytes.back().data() + bytes.back().size() == piece.data()) {
+    bytes.back() = {bytes.back().data(), bytes.back().size() + piece.size()};
+  } else {
+    bytes.push_back(piece);
+  }
+}
+
+Result<std::size_t> Stream::Read::finish(std::span<std::byte> into, SteadyTime deadline,
+                                         std::stop_token stop) {
+  MEDIAFS_ASSIGN(const auto pieces, finish_in_pieces(into, deadline, std::move(stop)));
+  auto* at = into.data();
+  for (const auto& piece : pieces.bytes) {
+    if (piece.data() != at) std::memcpy(at, piece.data(), piece.size());
+    at += piece.size();
+  }
+  return static_cast<std::size_t>(at - into.data());
+}
 
 Result<std::unique_ptr<Streams>> Streams::open(Options options, Vault& vault) {
   MEDIAFS_ASSIGN(auto cache, BlockCache::open({options.directory, options.cache_bytes,

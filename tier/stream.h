@@ -23,6 +23,7 @@
 #include <stop_token>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "common/clock.h"
 #include "common/result.h"
@@ -36,15 +37,26 @@ struct CachedObject {
   std::uint64_t size_bytes = 0;
 };
 
+// What a read brought: pieces one after the other, some in the room that the reader gave, some in blocks of memory.
+struct Pieces {
+  std::vector<std::span<const std::byte>> bytes;
+  std::vector<std::shared_ptr<const void>> blocks;  // kept while these live
+  std::size_t size_bytes() const;
+  void append(std::span<const std::byte> piece);
+};
+
 class Stream {
  public:
   // A read in two steps: what begin() asked for is on its way; finish() waits for it. The stream outlives it.
   class Read {
    public:
     virtual ~Read() = default;
-    // Up to the size that it began with; fewer only at the object's end. REQUIRES: once, into.size() at least that size.
-    virtual Result<std::size_t> finish(std::span<std::byte> into, SteadyTime deadline,
-                                       std::stop_token stop = {}) = 0;
+    // Up to the size that it began with; fewer only at the object's end. What memory has is not copied; what has to be
+    // read from the disk is put into `room`. REQUIRES: once, room.size() at least that size.
+    virtual Result<Pieces> finish_in_pieces(std::span<std::byte> room, SteadyTime deadline,
+                                            std::stop_token stop = {}) = 0;
+    // The same, all of it copied to where it belongs.
+    Result<std::size_t> finish(std::span<std::byte> into, SteadyTime deadline, std::stop_token stop = {});
   };
   virtual ~Stream() = default;  // cancels what only it waited for
   // Returns at once. Best called in the order in which the reads were asked for: what is read ahead goes by that.

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
+#include <new>
 #include <string_view>
 #include <utility>
 
@@ -11,6 +11,7 @@ namespace {
 
 using std::chrono::steady_clock;
 
+constexpr std::align_val_t kBufferAlignment{4096};
 constexpr std::size_t kSpareBuffers = 512;         // 32 MiB
 constexpr std::size_t kMostTransfers = 16;         // that one stream reads ahead with
 constexpr std::uint64_t kMostNeeded = 8ULL << 20;  // of one read asked for at once
@@ -35,7 +36,11 @@ bool overlaps(const Transfer& transfer, std::uint64_t begin, std::uint64_t end) 
 
 }  // namespace
 
-std::unique_ptr<std::byte[]> Buffers::get() {
+void FreeBuffer::operator()(std::byte* buffer) const noexcept {
+  ::operator delete[](buffer, kBufferAlignment);
+}
+
+Buffer Buffers::get() {
   {
     MutexLock lock(mutex_);
     if (!spare_.empty()) {
@@ -44,10 +49,10 @@ std::unique_ptr<std::byte[]> Buffers::get() {
       return buffer;
     }
   }
-  return std::make_unique_for_overwrite<std::byte[]>(kBlockBytes);
+  return Buffer(static_cast<std::byte*>(::operator new[](kBlockBytes, kBufferAlignment)));
 }
 
-void Buffers::put(std::unique_ptr<std::byte[]> buffer) {
+void Buffers::put(Buffer buffer) {
   MutexLock lock(mutex_);
   if (spare_.size() < kSpareBuffers) spare_.push_back(std::move(buffer));
 }
@@ -95,10 +100,10 @@ void StreamCore::close(const std::shared_ptr<Object>& object, StreamState& strea
       const auto at = objects_.find({object->name.key, object->name.etag, object->name.size_bytes});
       if (at != objects_.end() && at->second == object) objects_.erase(at);
       for (auto block = object->blocks.begin(); block != object->blocks.end();) {
-        if (block->second->loose) loose_.erase(*block->second->loose);
-        block->second->loose.reset();
-        block = object->blocks.erase(block);  // what the cache's queue still has stays alive there
+        const auto memory = (block++)->second;
+        if (memory->loose) drop_loose(*memory);
       }
+      object->blocks.clear();  // what the cache's queue still has stays alive there
     }
   }
   run({}, cancels);
@@ -196,8 +201,7 @@ std::shared_ptr<Transfer> StreamCore::make_transfer(const std::shared_ptr<Object
                                                     StreamState& stream, std::uint64_t block,
                                                     std::uint64_t count) {
   const auto total = object->name.size_bytes;
-  while (buffers_->used_bytes + count * kBlockBytes > options_.memory_bytes && !loose_.empty()) {
-    drop_loose(loose_.begin());
+  while (buffers_->used_bytes + count * kBlockBytes > options_.memory_bytes && drop_one(false)) {
   }
   auto transfer = std::make_shared<Transfer>();
   transfer->object = object;
@@ -236,9 +240,9 @@ void StreamCore::want(Object& object, StreamState& stream, std::uint64_t begin, 
 void StreamCore::unwant(Object& object, StreamState& stream, std::uint64_t begin, std::uint64_t end,
                         Cancels* cancels) {
   if (object.streams == 1) {
-    for (const auto& [block, memory] : object.blocks) {
-      memory->consumed = true;
-      if (memory->loose) loose_.splice(loose_.begin(), loose_, *memory->loose);
+    for (auto block = object.blocks.begin(); block != object.blocks.end();) {
+      const auto memory = (block++)->second;
+      consume(*memory);
     }
   }
   const Starts transfers(object.transfers.begin(), object.transfers.end());
@@ -249,8 +253,9 @@ void StreamCore::unwant(Object& object, StreamState& stream, std::uint64_t begin
 }
 
 Result<std::size_t> StreamCore::read_some_of(const std::shared_ptr<Object>& object, StreamState& stream,
-                                             std::uint64_t offset, std::span<std::byte> into, Waiter& waiter,
+                                             std::uint64_t offset, const Into& into, Waiter& waiter,
                                              SteadyTime deadline, const std::stop_token& stop) {
+  const auto room = into.room;
   const auto block = offset / kBlockBytes;
   const auto skip = static_cast<std::size_t>(offset % kBlockBytes);
   for (;;) {
@@ -263,34 +268,35 @@ Result<std::size_t> StreamCore::read_some_of(const std::shared_ptr<Object>& obje
       if (object->changed) return *object->changed;
       if (const auto found = object->blocks.find(block); found != object->blocks.end()) {
         memory = found->second;
-        wanted = std::min(into.size(), memory->size - skip);
+        wanted = std::min(room.size(), memory->size - skip);
         if (memory->filled < skip + wanted) {
           const auto transfer = memory->transfer->shared_from_this();
-          waiter.until = std::min(transfer->end(), offset + into.size());
+          waiter.until = std::min(transfer->end(), offset + room.size());
           stream.ahead.waited(offset);
           status = wait_for(transfer, waiter, deadline, stop, &cancels);
         }
         if (memory->filled >= skip + wanted) status = {};
-        if (status && skip + wanted == memory->size) {
-          memory->consumed = true;
-          if (memory->loose) loose_.splice(loose_.begin(), loose_, *memory->loose);
-        }
+        if (status && skip + wanted == memory->size) consume(*memory);
       }
     }
     run({}, cancels);
     if (!status) return status.err();
     if (memory != nullptr) {
-      std::memcpy(into.data(), memory->data.get() + skip, wanted);
+      into.pieces->append({memory->data.get() + skip, wanted});
+      into.pieces->blocks.push_back(memory);
       return wanted;
     }
     if (object->entry != nullptr) {
-      if (const auto got = cache_->read(object->entry, offset, into); got > 0) return got;
+      if (const auto got = cache_->read(object->entry, offset, room); got > 0) {
+        into.pieces->append(room.first(got));
+        return got;
+      }
     }
     Starts starts;
     {
       MutexLock lock(mutex_);
       if (waiter.missed) return *std::exchange(waiter.missed, std::nullopt);
-      const auto end = std::min(offset + into.size(), offset + kMostNeeded);
+      const auto end = std::min(offset + room.size(), offset + kMostNeeded);
       ask(object, stream, {offset, end, end}, &starts);
       if (stopping_)
         return make_error(ErrorCode::cancelled, "read " + object->name.key, "mediafs is stopping");

@@ -3,7 +3,8 @@
 // Threads:    on_bytes and on_done run on the vault's threads, written() on the block cache's; the rest on readers'.
 // Invariants: (1) a block is in memory, in the cache, or missing; between memory and cache it is in both; (2) a block
 //             that is loading belongs to one transfer, which alone writes to it, beyond `filled`; (3) a transfer that
-//             somebody waits for is not cancelled.
+//             somebody waits for is not cancelled; (4) what the cache has too stays in memory until it was read to its
+//             end, so that a reader who follows closely needs no disk, but never more than a quarter of the memory.
 #pragma once
 
 #include <atomic>
@@ -32,19 +33,24 @@ struct Object;
 struct Transfer;
 class StreamCore;
 
-// Buffers of one block each, counted, and a few kept for the next.
+struct FreeBuffer {
+  void operator()(std::byte* buffer) const noexcept;
+};
+using Buffer = std::unique_ptr<std::byte[], FreeBuffer>;
+
+// Buffers of one block each, as aligned as the disk likes it, counted, and a few kept for the next.
 class Buffers {
  public:
-  std::unique_ptr<std::byte[]> get() EXCLUDES(mutex_);
-  void put(std::unique_ptr<std::byte[]> buffer) EXCLUDES(mutex_);
+  Buffer get() EXCLUDES(mutex_);
+  void put(Buffer buffer) EXCLUDES(mutex_);
   std::atomic<std::uint64_t> used_bytes{0};
 
  private:
   Mutex mutex_;
-  std::vector<std::unique_ptr<std::byte[]>> spare_ GUARDED_BY(mutex_);
+  std::vector<Buffer> spare_ GUARDED_BY(mutex_);
 };
 
-struct Loose {  // a block that only memory has
+struct Loose {  // a block of memory that may go when room is needed
   std::shared_ptr<Object> object;
   std::uint64_t block;
 };
@@ -62,10 +68,11 @@ struct MemoryBlock {
 
   const std::shared_ptr<Buffers> buffers;
   const std::size_t size;
-  std::unique_ptr<std::byte[]> data;  // made by the transfer with the first bytes
+  Buffer data;  // made by the transfer with the first bytes
   std::size_t filled = 0;
   Transfer* transfer = nullptr;  // while loading
   bool consumed = false;         // read to its end: of little further use
+  bool kept = false;             // the cache has it, too
   std::optional<std::list<Loose>::iterator> loose;
 };
 
@@ -121,9 +128,13 @@ class StreamCore {
   // useless is cancelled. finish() follows.
   void prepare(const std::shared_ptr<Object>& object, StreamState& stream, Waiter& waiter) EXCLUDES(mutex_);
   void finish(const std::shared_ptr<Object>& object, Waiter& waiter) EXCLUDES(mutex_);
-  // Some bytes of [offset, offset + into.size()); waits for them. An error may be worth another try.
+  struct Into {
+    std::span<std::byte> room;  // for what is on the disk
+    Pieces* pieces;             // what was found is appended
+  };
+  // Some bytes of [offset, offset + room.size()); waits for them. An error may be worth another try.
   Result<std::size_t> read_some_of(const std::shared_ptr<Object>& object, StreamState& stream,
-                                   std::uint64_t offset, std::span<std::byte> into, Waiter& waiter,
+                                   std::uint64_t offset, const Into& into, Waiter& waiter,
                                    SteadyTime deadline, const std::stop_token& stop) EXCLUDES(mutex_);
   // Waits until `time` or the stop token. False: stopped.
   bool pause(Waiter& waiter, SteadyTime time, const std::stop_token& stop) EXCLUDES(mutex_);
@@ -165,7 +176,11 @@ class StreamCore {
   std::size_t owned(const Object& object, const StreamState& stream) const REQUIRES(mutex_);
   void make_loose(const std::shared_ptr<Object>& object, std::uint64_t block, MemoryBlock& memory)
       REQUIRES(mutex_);
-  void drop_loose(std::list<Loose>::iterator at) REQUIRES(mutex_);
+  std::list<Loose>& list_of(const MemoryBlock& memory) REQUIRES(mutex_);
+  void consume(MemoryBlock& memory) REQUIRES(mutex_);
+  void drop_loose(MemoryBlock& memory) REQUIRES(mutex_);
+  void drop_front(std::list<Loose>& list) REQUIRES(mutex_);
+  bool drop_one(bool only_useless) REQUIRES(mutex_);
   std::uint64_t room(std::uint64_t wanted) REQUIRES(mutex_);
 
   const Streams::Options options_;
@@ -175,7 +190,8 @@ class StreamCore {
   CondVar drained_;
   std::map<std::tuple<std::string, std::string, std::uint64_t>, std::shared_ptr<Object>> objects_
       GUARDED_BY(mutex_);
-  std::list<Loose> loose_ GUARDED_BY(mutex_);  // the most useless first
+  std::list<Loose> loose_ GUARDED_BY(mutex_);  // only memory has them; the most useless first
+  std::list<Loose> kept_ GUARDED_BY(mutex_);   // the cache has them, too; the oldest first
   std::size_t under_way_ GUARDED_BY(mutex_) = 0;
   bool stopping_ GUARDED_BY(mutex_) = false;
   std::atomic<std::uint64_t> requests_{0}, fetched_bytes_{0}, served_bytes_{0};

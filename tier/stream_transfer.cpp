@@ -1,6 +1,7 @@
 // Transfers from the vault: their start and end, and where their blocks go.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "tier/stream_core.h"
 
@@ -87,32 +88,62 @@ void StreamCore::written(const std::shared_ptr<Object>& object, std::uint64_t bl
   MutexLock lock(mutex_);
   const auto at = object->blocks.find(block);
   if (at == object->blocks.end() || at->second != memory) return;
-  if (ok) {
+  if (ok && memory->consumed) {
     object->blocks.erase(at);
-  } else {
-    make_loose(object, block, *memory);
+    return;
   }
+  memory->kept = ok;
+  make_loose(object, block, *memory);
+}
+
+std::list<Loose>& StreamCore::list_of(const MemoryBlock& memory) {
+  return memory.kept ? kept_ : loose_;
 }
 
 void StreamCore::make_loose(const std::shared_ptr<Object>& object, std::uint64_t block, MemoryBlock& memory) {
-  memory.loose = loose_.insert(memory.consumed ? loose_.begin() : loose_.end(), Loose{object, block});
-  while (buffers_->used_bytes > options_.memory_bytes && !loose_.empty()) drop_loose(loose_.begin());
+  auto& list = list_of(memory);
+  memory.loose = list.insert(memory.consumed ? list.begin() : list.end(), Loose{object, block});
+  while (kept_.size() * kBlockBytes > options_.memory_bytes / 4) drop_front(kept_);
+  while (buffers_->used_bytes > options_.memory_bytes && drop_one(false)) {
+  }
 }
 
-void StreamCore::drop_loose(std::list<Loose>::iterator at) {
-  const auto object = at->object;
-  const auto block = object->blocks.find(at->block);
-  block->second->loose.reset();
-  loose_.erase(at);
-  object->blocks.erase(block);
+// It was read to its end, or nobody is going to.
+void StreamCore::consume(MemoryBlock& memory) {
+  memory.consumed = true;
+  if (!memory.loose) return;
+  if (memory.kept) return drop_loose(memory);
+  loose_.splice(loose_.begin(), loose_, *memory.loose);
+}
+
+void StreamCore::drop_loose(MemoryBlock& memory) {
+  const auto at = *std::exchange(memory.loose, std::nullopt);
+  const auto [object, block] = *at;
+  list_of(memory).erase(at);
+  object->blocks.erase(block);  // the last of its owners, perhaps
+}
+
+void StreamCore::drop_front(std::list<Loose>& list) {
+  const auto memory = list.front().object->blocks.at(list.front().block);
+  drop_loose(*memory);
+}
+
+// Makes room. False: there is nothing (or nothing useless) to give up.
+bool StreamCore::drop_one(bool only_useless) {
+  const bool useless = !loose_.empty() && loose_.front().object->blocks.at(loose_.front().block)->consumed;
+  if (!useless && !kept_.empty()) {
+    drop_front(kept_);
+  } else if (useless || (!only_useless && !loose_.empty())) {
+    drop_front(loose_);
+  } else {
+    return false;
+  }
+  return true;
 }
 
 // How much memory there is for reading ahead, after what was read to its end has made way.
 std::uint64_t StreamCore::room(std::uint64_t wanted) {
-  while (buffers_->used_bytes + wanted > options_.memory_bytes && !loose_.empty()) {
-    const auto& front = loose_.front();
-    if (!front.object->blocks.at(front.block)->consumed) break;
-    drop_loose(loose_.begin());
+  while (buffers_->used_bytes + wanted > options_.memory_bytes && drop_one(true)) {
   }
   const auto used = buffers_->used_bytes.load();
   return used < options_.memory_bytes ? options_.memory_bytes - used : 0;

@@ -2,13 +2,18 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
+#include <thread>
 
 #include "stream_dirs.h"
 #include "stream_fake.h"
@@ -70,6 +75,18 @@ std::uint64_t disk_bytes(const std::string& file) {
   return static_cast<std::uint64_t>(info.st_blocks) * 512;
 }
 
+// Of the file's first `size` bytes.
+std::size_t pages_in_memory(const std::string& file, std::size_t size) {
+  const Fd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  void* const mapped = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd.get(), 0);
+  REQUIRE(mapped != MAP_FAILED);
+  std::vector<unsigned char> pages(size / 4096);
+  REQUIRE(::mincore(mapped, size, pages.data()) == 0);
+  ::munmap(mapped, size);
+  return static_cast<std::size_t>(
+      std::count_if(pages.begin(), pages.end(), [](auto page) { return page & 1; }));
+}
+
 // This program again, killed at the crash point.
 void run_child(const TempDir& dir, const char* point) {
   const auto child = ::fork();
@@ -89,6 +106,31 @@ void run_child(const TempDir& dir, const char* point) {
 const CachedObject kFilm{"Movies/Film.bin", "etag-1", 20 * kMiB + 1000};
 
 }  // namespace
+
+TEST_CASE("block cache: what comes in large pieces leaves no pages behind") {
+  TempDir dir;
+  struct statfs disk {};
+  REQUIRE(::statfs(dir.path().c_str(), &disk) == 0);
+  if (disk.f_type == TMPFS_MAGIC) return;  // it is nothing but pages
+  constexpr std::uint64_t kBlocks = 81;
+  std::atomic<bool> may = false;
+  auto cache = open_cache(dir, 256 * kMiB, [&may](std::uint64_t) {
+    while (!may) std::this_thread::yield();  // until all of them wait
+    return true;
+  });
+  const auto entry = cache->attach(kFilm);
+  for (std::uint64_t block = 0; block < kBlocks; ++block) {
+    const std::shared_ptr<std::byte> bytes(static_cast<std::byte*>(std::aligned_alloc(4096, kBlockBytes)),
+                                           [](std::byte* at) { std::free(at); });
+    for (std::uint64_t i = 0; i < kBlockBytes; ++i) bytes.get()[i] = content_at(1, block * kBlockBytes + i);
+    REQUIRE(cache->put(entry, block, bytes, {}));
+  }
+  may = true;
+  cache->flush();
+  CHECK(pages_in_memory(dir.file(".data"), kBlocks * kBlockBytes) <= 21 * kBlockBytes / 4096);
+  CHECK(has(*cache, entry, 1, 0, kBlocks * kBlockBytes));
+  cache->detach(entry);
+}
 
 TEST_CASE("block cache: what was put is read back, before and after a restart") {
   TempDir dir;

@@ -90,4 +90,32 @@ TEST_CASE("stream: a seek lets the transfer end that has nearly ended, and cance
   while (setup.vault.running() > 0) std::this_thread::yield();
 }
 
+TEST_CASE("stream: what is read soon after it came is not copied, also when the cache has it already") {
+  Setup setup;
+  auto read = setup.stream->begin(3 * kMiB, kMiB);
+  while (setup.streams->stats().cached_bytes < kMiB) std::this_thread::yield();
+  std::vector<std::byte> room(kMiB);
+  const auto within = [&](std::span<const std::byte> piece) {
+    return piece.data() >= room.data() && piece.data() < room.data() + room.size();
+  };
+  auto pieces = read->finish_in_pieces(room, soon());
+  REQUIRE(pieces);
+  CHECK(pieces->size_bytes() == kMiB);
+  std::uint64_t at = 3 * kMiB;
+  for (const auto& piece : pieces->bytes) {
+    CHECK_FALSE(within(piece));
+    CHECK(is_content(1, at, piece));
+    at += piece.size();
+  }
+  // Read to its end it is the cache's alone; who still has the pieces keeps their bytes.
+  for (bool from_disk = false; !from_disk; std::this_thread::yield()) {
+    const auto again = setup.stream->begin(3 * kMiB, kMiB)->finish_in_pieces(room, soon());
+    REQUIRE(again);
+    from_disk = again->bytes.size() == 1 && within(again->bytes.front());
+  }
+  CHECK(is_content(1, 3 * kMiB, room));
+  CHECK(is_content(1, 3 * kMiB, pieces->bytes.front()));
+  CHECK(setup.vault.requests() == 1);
+}
+
 }  // namespace mediafs::tier
