@@ -61,6 +61,8 @@ struct Client::Engine {
   void run() noexcept;
   bool take_posted() EXCLUDES(mutex);  // false: time to stop
   void drop(std::uint64_t id);
+  void let_go(Entry& entry);
+  bool end_a_drain();
   void admit();
   void admit_one(EntryPtr entry);
   void collect();
@@ -143,7 +145,11 @@ void Client::Engine::run() noexcept {
     const bool room = !waiting.empty() && active.size() < options.max_connections;
     curl_multi_poll(multi.get(), nullptr, 0, room ? 0 : wait_ms, nullptr);
   }
-  while (!active.empty()) drop(active.begin()->first);
+  while (!active.empty()) {
+    EntryPtr entry = take_active(active.begin()->first);
+    const Error error = entry->transfer->cancelled();
+    finish(std::move(entry), error);
+  }
   while (!waiting.empty()) drop(waiting.front()->transfer->id());
 }
 
@@ -177,6 +183,10 @@ Client::Engine::EntryPtr Client::Engine::take_active(std::uint64_t id) {
 
 // Ends a transfer as cancelled, wherever it is; nothing when it is over already.
 void Client::Engine::drop(std::uint64_t id) {
+  if (const auto found = active.find(id); found != active.end()) {
+    if (found->second->transfer->draining()) return;
+    if (found->second->transfer->worth_draining()) return let_go(*found->second);
+  }
   EntryPtr entry = take_active(id);
   if (!entry) {
     const auto found = std::find_if(waiting.begin(), waiting.end(),
@@ -189,9 +199,28 @@ void Client::Engine::drop(std::uint64_t id) {
   finish(std::move(entry), error);
 }
 
+// It is over for who asked; the rest of the reply is read for the sake of its connection.
+void Client::Engine::let_go(Entry& entry) {
+  entry.on_stop.reset();
+  const Error error = entry.transfer->cancelled();
+  entry.transfer->log_end(error);
+  const auto done = entry.transfer->drain(std::chrono::steady_clock::now() + options.drain_time);
+  call_done(done, error);
+}
+
+// Frees a connection for who waits for one.
+bool Client::Engine::end_a_drain() {
+  const auto found = std::find_if(active.begin(), active.end(),
+                                  [](const auto& one) { return one.second->transfer->draining(); });
+  if (found == active.end()) return false;
+  const Error error = found->second->transfer->cancelled();
+  finish(take_active(found->first), error);
+  return true;
+}
+
 // Waiting here and not in curl keeps the stall clock of a transfer from running before its turn.
 void Client::Engine::admit() {
-  while (!waiting.empty() && active.size() < options.max_connections) {
+  while (!waiting.empty() && (active.size() < options.max_connections || end_a_drain())) {
     EntryPtr entry = std::move(waiting.front());
     waiting.pop_front();
     admit_one(std::move(entry));
@@ -226,7 +255,7 @@ void Client::Engine::collect() {
       if (curl_multi_add_handle(multi.get(), transfer->easy()) == CURLM_OK) continue;
     }
     EntryPtr entry = take_active(transfer->id());
-    auto result = transfer->outcome(code);
+    auto result = transfer->draining() ? Result<Response>(transfer->cancelled()) : transfer->outcome(code);
     finish(std::move(entry), std::move(result));
   }
 }
@@ -242,7 +271,10 @@ int Client::Engine::expire() {
       next = std::min(next, transfer.due());
     }
   };
-  for (auto& [id, entry] : active) look(*entry->transfer);
+  for (auto& [id, entry] : active) {
+    if (entry->transfer->gave_up()) let_go(*entry);
+    look(*entry->transfer);
+  }
   for (EntryPtr& entry : waiting) look(*entry->transfer);
   for (auto& [id, error] : late) {
     EntryPtr entry = take_active(id);
@@ -262,10 +294,11 @@ int Client::Engine::expire() {
 void Client::Engine::finish(EntryPtr entry, Result<Response> result) {
   Transfer& transfer = *entry->transfer;
   if (transfer.easy() != nullptr) curl_multi_remove_handle(multi.get(), transfer.easy());
-  transfer.log_end(result);
+  const bool told = transfer.draining();
+  if (!told) transfer.log_end(result);
   const Client::Done done = transfer.take_done();
   entry.reset();  // the request's callbacks and their captures go before the caller learns that it is over
-  call_done(done, std::move(result));
+  if (!told) call_done(done, std::move(result));
 }
 
 Client::Client(ClientOptions options) : engine_(std::make_unique<Engine>(std::move(options))) {}

@@ -44,6 +44,8 @@ struct Request {
   // Takes the reply's body piece by piece; false aborts with `cancelled`. Unset: Response.body (at most 64 MiB).
   // Called only for 2xx; other statuses' bodies go to Response.body (at most 64 KiB).
   std::function<bool(std::span<const std::byte>)> on_body = {};
+  std::uint64_t reply_size =
+      0;  // of the reply's body, where it is known: what is cancelled near its end is drained
   std::uint64_t send_limit = 0;  // the body's bytes a second at most; 0: none
   std::chrono::milliseconds connect_timeout{10'000};
   std::chrono::milliseconds stall_timeout{30'000};  // no byte moved either way for this long: timeout
@@ -62,6 +64,8 @@ struct ClientOptions {
   std::size_t max_connections = 64;  // in all; more wait for a free one
   std::string user_agent = "mediafs";
   std::string ca_file = {};  // empty: the system's
+  // For how long the small rest of a cancelled reply is read in vain, so that its connection serves the next request.
+  std::chrono::milliseconds drain_time{200};
 };
 
 class Client {
@@ -72,7 +76,7 @@ class Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
   Result<Response> perform(Request request);
-  // The number cancels; on_done is called exactly once.
+  // The number cancels; on_done is called exactly once, and soon after cancel() whatever the server does.
   std::uint64_t start(Request request, Done on_done);
   void cancel(std::uint64_t transfer);
 

@@ -18,6 +18,7 @@ constexpr std::size_t kErrorBodyLimit = 64U << 10;
 constexpr std::uint64_t kExpectAbove = 1U << 20;
 constexpr long kCurlBuffer = 256L << 10;
 constexpr std::uint64_t kLeastUploadBuffer = 16U << 10;  // curl takes no less
+constexpr std::uint64_t kMostDrained = 1U << 20;
 constexpr std::chrono::milliseconds kConnectCheck{100};
 constexpr std::chrono::milliseconds kNoStall = std::chrono::hours(24 * 365);
 
@@ -227,6 +228,7 @@ void Transfer::schedule(SteadyTime now) {
 
 std::optional<Error> Transfer::expired(SteadyTime now) {
   if (now < due_) return {};
+  if (draining_) return cancelled();
   if (request_.deadline.count() > 0 && now >= started_ + request_.deadline) {
     return failure(ErrorCode::timeout,
                    "not finished within " + std::to_string(request_.deadline.count()) + " ms");
@@ -252,7 +254,8 @@ std::optional<Error> Transfer::expired(SteadyTime now) {
 // curl does so itself, but not when the close shows while it sends. A POST may have been carried out all the same.
 bool Transfer::begin_again(CURLcode code) {
   const bool broken = code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR || code == CURLE_GOT_NOTHING;
-  if (!broken || abort_ || began_again_ || request_.method == "POST" || request_.method == "PATCH")
+  if (!broken || abort_ || draining_ || began_again_ || request_.method == "POST" ||
+      request_.method == "PATCH")
     return false;
   long connects = 0;
   long header_bytes = 0;
@@ -264,10 +267,28 @@ bool Transfer::begin_again(CURLcode code) {
   head_whole_ = false;
   curl_message_.fill('\0');
   sampled_ = 0;
+  received_ = 0;
   admitted_ = last_progress_ = std::chrono::steady_clock::now();
   schedule(admitted_);
   curl_easy_setopt(easy_.get(), CURLOPT_FRESH_CONNECT, 1L);
   return true;
+}
+
+bool Transfer::worth_draining() const {
+  if (!easy_ || request_.reply_size < received_ || request_.reply_size - received_ > kMostDrained)
+    return false;
+  if (request_.reply_size == 0 || sends_body()) return false;
+  long version = 0;
+  curl_easy_getinfo(easy_.get(), CURLINFO_HTTP_VERSION, &version);
+  return version < CURL_HTTP_VERSION_2_0;  // there only the stream ends
+}
+
+Client::Done Transfer::drain(SteadyTime until) {
+  draining_ = true;
+  due_ = until;
+  request_.on_head = {};
+  request_.on_body = {};
+  return take_done();
 }
 
 Result<Response> Transfer::outcome(CURLcode code) {
@@ -312,11 +333,13 @@ bool Transfer::take_header(std::string_view line) {
 }
 
 bool Transfer::take_body(std::span<const std::byte> bytes) {
+  received_ += bytes.size();
+  if (gave_up_ || draining_) return received_ <= request_.reply_size;
   const bool success = response_.status >= 200 && response_.status < 300;
   if (success && request_.on_body) {
     if (request_.on_body(bytes)) return true;
     abort_ = cancelled();
-    return false;
+    return gave_up_ = worth_draining();
   }
   const std::size_t limit = success ? kBodyLimit : kErrorBodyLimit;
   const std::size_t room = limit - std::min(limit, response_.body.size());

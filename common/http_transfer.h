@@ -39,6 +39,12 @@ class Transfer {
   // True when it failed only because a kept connection had been closed by the server meanwhile: the engine then adds
   // the handle, made ready for a connection of its own, once more.
   bool begin_again(CURLcode code);
+  // Cancelling closes the connection, and the next request would wait for another: whether reading the rest costs less.
+  bool worth_draining() const;
+  bool gave_up() const { return gave_up_ && !draining_; }  // a callback refused: drain() is due
+  // Forgets whom it was for, which it answers; what still comes is thrown away, until then at most.
+  Client::Done drain(SteadyTime until);
+  bool draining() const { return draining_; }
   Result<Response> outcome(CURLcode code);  // once, when curl is done with it
   Error cancelled() const { return failure(ErrorCode::cancelled, "asked to stop"); }
   void log_end(const Result<Response>& result) const;  // at level debug
@@ -83,9 +89,12 @@ class Transfer {
   bool head_shown_ = false;
   bool head_whole_ = false;  // its end was seen: else the connection ended within it
   bool began_again_ = false;
-  std::uint64_t sent_ = 0;  // bytes of the body handed to curl
-  SteadyTime started_;      // when it was asked for: the deadline counts from here
-  SteadyTime admitted_{};   // when curl got it
+  bool gave_up_ = false;
+  bool draining_ = false;
+  std::uint64_t received_ = 0;  // bytes of the reply's body
+  std::uint64_t sent_ = 0;      // bytes of the body handed to curl
+  SteadyTime started_;          // when it was asked for: the deadline counts from here
+  SteadyTime admitted_{};       // when curl got it
   SteadyTime last_progress_{};
   SteadyTime due_;
   curl_off_t sampled_ = 0;  // bytes that had gone through curl when last looked at

@@ -15,6 +15,7 @@ constexpr std::align_val_t kBufferAlignment{4096};
 constexpr std::size_t kSpareBuffers = 512;         // 32 MiB
 constexpr std::size_t kMostTransfers = 16;         // that one stream reads ahead with
 constexpr std::uint64_t kMostNeeded = 8ULL << 20;  // of one read asked for at once
+constexpr std::uint64_t kInHalves = 512ULL << 10;  // from a vault that is far away, if nothing is read ahead
 constexpr std::uint64_t kWithTail = 4ULL << 20;    // smaller files have no tail of their own
 constexpr std::uint64_t kTail = kBlockBytes;
 constexpr std::uint64_t kNearlyThere = 256ULL << 10;  // what costs less to wait for than another connection
@@ -119,9 +120,12 @@ void StreamCore::prepare(const std::shared_ptr<Object>& object, StreamState& str
     if (object->changed) return;
     const auto total = object->name.size_bytes;
     const auto offset = waiter.begin;
-    const auto plan = stream.ahead.note(offset, waiter.end - offset, total);
+    auto plan = stream.ahead.note(offset, waiter.end - offset, total);
     if (plan.seek) unwant(*object, stream, offset, waiter.end, &cancels);
     const auto until = std::min(waiter.end, offset + kMostNeeded);
+    // Somebody waits for its last byte: two connections bring that sooner.
+    const bool halves = plan.begin == plan.end && until - offset >= kInHalves && distance_.far();
+    if (halves) plan.segment_bytes = (until - offset) / 2;
     // One range if nothing lies between what is needed and what comes after it.
     const bool together = plan.begin == until && plan.end > until && !object->failing;
     ask(object, stream, {offset, together ? plan.end : until, until, plan.segment_bytes}, &starts);

@@ -23,6 +23,7 @@
 
 #include "common/sync.h"
 #include "tier/block_cache.h"
+#include "tier/distance.h"
 #include "tier/read_ahead.h"
 #include "tier/stream.h"
 #include "tier/vault/vault.h"
@@ -94,6 +95,7 @@ struct Transfer : std::enable_shared_from_this<Transfer> {
   std::uint64_t offset = 0, size = 0;
   std::vector<std::shared_ptr<MemoryBlock>> blocks;
   std::uint64_t got = 0;
+  SteadyTime asked{};  // when
   bool too_long = false;
   bool finished = false;
   bool cancelled = false;
@@ -194,6 +196,7 @@ class StreamCore {
   std::list<Loose> kept_ GUARDED_BY(mutex_);   // the cache has them, too; the oldest first
   std::size_t under_way_ GUARDED_BY(mutex_) = 0;
   bool stopping_ GUARDED_BY(mutex_) = false;
+  Distance distance_ GUARDED_BY(mutex_);
   std::atomic<std::uint64_t> requests_{0}, fetched_bytes_{0}, served_bytes_{0};
   std::unique_ptr<BlockCache> cache_;  // last: its thread calls written() until it is gone
 };

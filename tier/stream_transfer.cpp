@@ -14,6 +14,7 @@ void StreamCore::run(const Starts& starts, const Cancels& cancels) {
 
 void StreamCore::start(const std::shared_ptr<Transfer>& transfer) {
   ++requests_;
+  transfer->asked = std::chrono::steady_clock::now();
   const auto& name = transfer->object->name;
   const auto read = vault_.start_read(
       {name.key, transfer->offset, transfer->size, name.etag},
@@ -50,6 +51,7 @@ bool StreamCore::on_bytes(Transfer& transfer, std::span<const std::byte> bytes) 
   const auto last = at == transfer.size ? transfer.blocks.size() : static_cast<std::size_t>(at / kBlockBytes);
   {
     MutexLock lock(mutex_);
+    if (before == 0) distance_.first_byte_after(std::chrono::steady_clock::now() - transfer.asked);
     if (transfer.cancelled) return false;
     transfer.got = at;
     for (auto i = first; i < last; ++i) {

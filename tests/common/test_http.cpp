@@ -6,6 +6,7 @@
 #include <latch>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "common/http.h"
@@ -238,6 +239,67 @@ TEST_CASE("http: many transfers at once keep to the limit and all end") {
   CHECK(good == 40);
   CHECK(most == 4);
   CHECK(server.connections() == 4);
+}
+
+TEST_CASE(
+    "http: a transfer cancelled near its end is over at once, and its connection serves the next request") {
+  constexpr std::size_t kSize = 3U << 20;
+  for (const bool near : {true, false}) {
+    CAPTURE(near);
+    const std::string body = made_body(kSize);
+    const std::size_t sent = near ? kSize - (512U << 10) : 512U << 10;
+    std::latch over(1);
+    std::atomic<std::thread::id> film;
+    HttpServer server([&](const ServerRequest& request, const Peer& peer) {
+      const bool same = film.load() == std::this_thread::get_id();  // a thread is a connection
+      if (request.target == "/next") return peer.reply("200 OK", same ? "same" : "new") && same;
+      film = std::this_thread::get_id();
+      peer.send("HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(kSize) + "\r\n\r\n" +
+                body.substr(0, sent));
+      over.wait();
+      if (near) return peer.send(std::string_view(body).substr(sent));
+      peer.wait_for_close();
+      return false;
+    });
+    Client client({.drain_time = std::chrono::minutes(10)});
+    std::latch enough(1);
+    std::size_t got = 0;
+    Request request{.url = server.url("/film"), .reply_size = kSize};
+    request.on_body = [&](std::span<const std::byte> bytes) {
+      got += bytes.size();
+      if (got == sent) enough.count_down();
+      return true;
+    };
+    const auto number = client.start(std::move(request), [&](Result<Response> result) {
+      CHECK_FALSE(result);
+      over.count_down();
+    });
+    enough.wait();
+    client.cancel(number);
+    over.wait();
+    CHECK(got == sent);
+    std::string by;  // the rest is on its way; those that come before it get connections of their own
+    do {
+      by = performed(client, {.url = server.url("/next")}).body;
+    } while (near && by != "same" && server.connections() < 5000);
+    CHECK(by == (near ? "same" : "new"));
+  }
+}
+
+TEST_CASE("http: who is cancelled by its own callback near the end leaves its connection, too") {
+  constexpr std::size_t kSize = 1U << 20;
+  HttpServer server([&](const ServerRequest& request, const Peer& peer) {
+    return peer.reply("200 OK", request.target == "/next" ? "next" : made_body(kSize));
+  });
+  Client client({.max_connections = 1, .drain_time = std::chrono::minutes(10)});
+  std::atomic<int> calls = 0;
+  Request request{.url = server.url("/film"), .reply_size = kSize};
+  request.on_body = [&](std::span<const std::byte>) { return ++calls > 1; };
+  const auto refused = client.perform(std::move(request));
+  REQUIRE_FALSE(refused);
+  CHECK(refused.err().code == ErrorCode::cancelled);
+  CHECK(performed(client, {.url = server.url("/next")}).body == "next");  // has to wait for its turn
+  CHECK(calls == 1);
 }
 
 TEST_CASE("http: percent encoding there and back") {

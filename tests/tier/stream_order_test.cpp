@@ -4,6 +4,7 @@
 
 #include "stream_dirs.h"
 #include "stream_fake.h"
+#include "tier/distance.h"
 #include "tier/stream.h"
 
 namespace mediafs::tier {
@@ -116,6 +117,27 @@ TEST_CASE("stream: what is read soon after it came is not copied, also when the 
   CHECK(is_content(1, 3 * kMiB, room));
   CHECK(is_content(1, 3 * kMiB, pieces->bytes.front()));
   CHECK(setup.vault.requests() == 1);
+}
+
+TEST_CASE("stream: a seek in a vault that is far away is asked for in two halves") {
+  Setup setup;
+  setup.vault.fate([](const ReadRequest&) {
+    std::this_thread::sleep_for(Distance::kFar);  // the way there
+    return FakeVault::Fate{};
+  });
+  CHECK(reads_right(*setup.stream, 0, kMiB));
+  CHECK(setup.vault.requests() == 1);  // who knows how far it is
+  std::uint64_t at = 1;
+  for (; setup.vault.requests() < Distance::kSamples; ++at)
+    CHECK(reads_right(*setup.stream, at * 5 * kMiB % (22 * kMiB), kMiB));
+  const auto before = setup.vault.requests();
+  CHECK(before == Distance::kSamples);
+  CHECK(reads_right(*setup.stream, 23 * kMiB, kMiB));
+  const auto log = setup.vault.log();
+  REQUIRE(log.size() == before + 2);
+  for (auto request = log.end() - 2; request != log.end(); ++request) CHECK(request->size_bytes == kMiB / 2);
+  CHECK(reads_right(*setup.stream, 12 * kMiB, 4096));
+  CHECK(setup.vault.requests() == before + 3);  // what is small is one request
 }
 
 }  // namespace mediafs::tier

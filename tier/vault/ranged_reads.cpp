@@ -179,6 +179,7 @@ void RangedReads::launch(const ReadPtr& read, int attempt) {
                                            .first = read->request.offset + read->given,
                                            .last = read->request.offset + read->request.size_bytes - 1,
                                            .etag = read->etag});
+  request.reply_size = read->left();
   request.on_head = [read](const http::Response& head) { return read->accept_head(head); };
   request.on_body = [read](std::span<const std::byte> bytes) { return read->accept_bytes(bytes); };
   const std::uint64_t transfer = server_.client().start(
