@@ -64,6 +64,7 @@ struct Config {
     std::uint64_t upload_limit = 0;  // bytes a second
     std::uint64_t cache_bytes = 20ULL << 30;
     bool read_back = true;  // webdav: an upload is read back before it counts
+    std::chrono::milliseconds snapshot_every{std::chrono::hours(24)};  // of the catalogue; 0: never
   } vault;
   struct Incoming {
     std::string path = "Incoming";

@@ -2,11 +2,13 @@
 #include <fcntl.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <utility>
 
 #include "common/crash.h"
 #include "common/log.h"
 #include "common/path.h"
+#include "tier/catalogue/internal.h"
 #include "tier/mover.h"
 
 namespace mediafs::tier {
@@ -46,6 +48,56 @@ VaultCopy copy_of(const ObjectInfo& info, const Node& node, WallNs now_ns) {
           .generation = node.generation,
           .checksum = node.checksum,
           .since_ns = now_ns};
+}
+
+// Nobody knows what a listing has shown: perhaps the only bytes of a file that was renamed when the catalogue was lost.
+bool only_listed(const Node& node) {
+  return node.vault && !node.vault->lost && node.vault->key == node.path && !node.vault->checksum &&
+         node.vault->generation == rows::kUnproven;
+}
+
+bool looks_like(const ObjectInfo& object, const Node& node) {
+  constexpr WallNs kCoarse = 2'000'000'000;  // of what keeps times in seconds
+  if (object.size_bytes != node.size_bytes) return false;
+  if (object.meta_known && object.meta.checksum) return object.meta.checksum == node.checksum;
+  return std::abs(object.meta.mtime_ns - node.mtime_ns) < kCoarse;
+}
+
+// A name beside it that is nobody's, or where a kill has left this very copy.
+Result<bool> is_free(Branches& b, const std::string& name, const ObjectInfo& object) {
+  MEDIAFS_ASSIGN(const auto row, b.catalogue->find(name));
+  MEDIAFS_ASSIGN(const bool forgetting, b.catalogue->is_tombstoned(name));
+  if (row || forgetting) return false;
+  const auto there = b.vault->head(name);
+  if (!there && there.err().code == ErrorCode::not_found) return true;
+  if (!there) return there.err();
+  return there->size_bytes == object.size_bytes && there->meta.checksum == object.meta.checksum &&
+         there->meta.mtime_ns == object.meta.mtime_ns;
+}
+
+// Before an upload takes the key: what is there becomes a file of its own. REQUIRES: the claim of the path's key.
+Status keep_unread(Branches& b, const Node& node, const std::stop_token& stop) {
+  const auto object = b.vault->head(node.path);
+  if (!object) return object.err().code == ErrorCode::not_found ? Status() : Status(object.err());
+  if (looks_like(*object, node)) return {};
+  const auto on_disk = [&b](const std::string& path) { return bool(stat_at(b.local_root.get(), path)); };
+  for (const std::string& name : rows::aside_names(node, on_disk)) {
+    MEDIAFS_ASSIGN(auto claim, b.claims->claim(Claims::key_claim(name)));
+    MEDIAFS_ASSIGN(const bool free, is_free(b, name, *object));
+    if (!free) continue;
+    MEDIAFS_ASSIGN(const auto kept, b.vault->copy(node.path, name, object->meta, stop));
+    crash_point("upload.after_keep");
+    const auto added =
+        b.catalogue->import_listing({{name, kept.size_bytes, object->meta.mtime_ns, kept.etag}});
+    if (!added) return added.err();
+    MEDIAFS_TRY(b.catalogue->sync());
+    log::warning(
+        "the vault has other bytes under a local file's name, which nobody knows: they are kept beside it",
+        {{"path", printable(node.path)}, {"kept", printable(name)}});
+    return {};
+  }
+  return make_error(ErrorCode::busy, "upload " + printable(node.path),
+                    "no name is free for what the vault has there");
 }
 
 }  // namespace
@@ -115,6 +167,7 @@ Status Mover::upload(std::int64_t id, std::int64_t generation, std::stop_token s
     return make_error(ErrorCode::busy, printable(node.path), "it changed; its checksum comes first");
   }
   MEDIAFS_ASSIGN(auto there, already_there(node));
+  if (!there && only_listed(node)) MEDIAFS_TRY(keep_unread(b_, node, stop));
   if (!there) {
     Transfers::Scope scope(transfers_, "upload", node.path, node.size_bytes, b_.clock->wall_ns());
     crash_point("upload.before_put");
