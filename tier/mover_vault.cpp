@@ -1,9 +1,12 @@
 // The vault's side: upload, and what renames, deletes and new attributes mean there.
 #include <fcntl.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "common/crash.h"
 #include "common/log.h"
@@ -56,11 +59,27 @@ bool only_listed(const Node& node) {
          node.vault->generation == rows::kUnproven;
 }
 
-bool looks_like(const ObjectInfo& object, const Node& node) {
+// Whether the object has the file's bytes. A store that keeps no checksums is read, unless size and time tell enough.
+Result<bool> same_bytes(Vault& vault, const ObjectInfo& object, const Node& node,
+                        const std::stop_token& stop) {
   constexpr WallNs kCoarse = 2'000'000'000;  // of what keeps times in seconds
+  constexpr std::uint64_t kPiece = 4 << 20;
   if (object.size_bytes != node.size_bytes) return false;
   if (object.meta_known && object.meta.checksum) return object.meta.checksum == node.checksum;
-  return std::abs(object.meta.mtime_ns - node.mtime_ns) < kCoarse;
+  if (std::abs(object.meta.mtime_ns - node.mtime_ns) < kCoarse) return true;
+  Hasher hasher{Hasher::Want{}};
+  std::vector<std::byte> bytes(static_cast<std::size_t>(std::min(kPiece, object.size_bytes)));
+  for (std::uint64_t offset = 0; offset < object.size_bytes;) {
+    if (stop.stop_requested()) return make_error(ErrorCode::cancelled, "read " + printable(object.key));
+    const auto piece = std::span(bytes).first(
+        static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), object.size_bytes - offset)));
+    auto got = vault.read(
+        {.key = object.key, .offset = offset, .size_bytes = piece.size(), .if_match = object.etag}, piece);
+    if (!got) return again(std::move(got).error());
+    hasher.update(piece);
+    offset += piece.size();
+  }
+  return hasher.finish().xxh128 == node.checksum;
 }
 
 // A name beside it that is nobody's, or where a kill has left this very copy.
@@ -79,7 +98,8 @@ Result<bool> is_free(Branches& b, const std::string& name, const ObjectInfo& obj
 Status keep_unread(Branches& b, const Node& node, const std::stop_token& stop) {
   const auto object = b.vault->head(node.path);
   if (!object) return object.err().code == ErrorCode::not_found ? Status() : Status(object.err());
-  if (looks_like(*object, node)) return {};
+  MEDIAFS_ASSIGN(const bool same, same_bytes(*b.vault, *object, node, stop));
+  if (same) return {};
   const auto on_disk = [&b](const std::string& path) { return bool(stat_at(b.local_root.get(), path)); };
   for (const std::string& name : rows::aside_names(node, on_disk)) {
     MEDIAFS_ASSIGN(auto claim, b.claims->claim(Claims::key_claim(name)));

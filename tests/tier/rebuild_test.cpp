@@ -197,6 +197,24 @@ TEST_CASE("rebuild: names that changed hands before their objects did keep their
   CHECK(rig.node("one.mkv").in_vault());
 }
 
+TEST_CASE("rebuild: an object without a checksum is read before an upload takes its name") {
+  RebuildRig rig;
+  rig.write("same.mkv", "twelve bytes");
+  rig.write("other.mkv", "local bytes.");
+  std::ofstream(rig.object("same.mkv")) << "twelve bytes";
+  std::ofstream(rig.object("other.mkv")) << "their bytes.";
+  for (const char* key : {"same.mkv", "other.mkv"})
+    stdfs::last_write_time(rig.object(key), stdfs::file_time_type::clock::now() - std::chrono::hours(100));
+  rig.lose();
+  rig.rebuilt();
+  rig.run_jobs();
+  CHECK(rig.all() == RebuildRig::Lines{"other (from the vault).mkv", "other.mkv", "same.mkv"});
+  CHECK(TierRig::read(rig.object("other.mkv")) == "local bytes.");
+  CHECK(TierRig::read(rig.object("other (from the vault).mkv")) == "their bytes.");
+  CHECK(rig.node("other.mkv").in_vault());
+  CHECK(rig.node("same.mkv").in_vault());
+}
+
 TEST_CASE("rebuild: a snapshot that is damaged gives way to the one before") {
   RebuildRig rig;
   rig.add("a.mkv", "a");
