@@ -43,6 +43,7 @@ void add_changelog(CLI::App& app, Context& context);
 void add_config(CLI::App& app, Context& context);
 void add_doctor(CLI::App& app, Context& context);
 void add_vault(CLI::App& app, Context& context);
+void add_rebuild(CLI::App& app, Context& context);
 
 // -c and --json for a subcommand.
 void add_common(CLI::App& command, Context& context);

@@ -19,6 +19,7 @@
 #include "common/path.h"
 #include "fs/mountpoint.h"
 #include "tier/catalogue/catalogue.h"
+#include "tier/catalogue/health.h"
 
 namespace mediafs::app {
 
@@ -168,6 +169,33 @@ void check_vault(Findings& out, const Config& config) {
   }
 }
 
+// Beside a daemon too: it only reads.
+void check_catalogue(Findings& out, const Config& config) {
+  constexpr std::chrono::seconds kLimit{30};
+  constexpr const char* kAdvice =
+      "mediafs unmount, mediafs rebuild, mediafs mount; the local files are served meanwhile";
+  const std::string file = config.local.state + "/catalogue.db";
+  const bool known = access((config.local.state + "/" + tier::kKnownVaultFile).c_str(), F_OK) == 0;
+  if (access(file.c_str(), R_OK) != 0) {
+    if (known) out.push_back({Grade::bad, "the catalogue is gone: " + file, kAdvice});
+    return;
+  }
+  auto db = sql::Connection::open(file, sql::Connection::Mode::read_only);
+  const Status sound = db ? tier::check_database(**db, false, kLimit) : Status(db.err());
+  if (!sound && sound.err().code != ErrorCode::cancelled) {
+    out.push_back({Grade::bad, sound.err().message(), kAdvice});
+    return;
+  }
+  auto catalogue = tier::Catalogue::open({.path = file, .read_only = true});
+  const std::string why = catalogue ? (*catalogue)->setting(tier::kIncomplete).value_or("") : "";
+  if (why.empty()) {
+    out.push_back({Grade::ok,
+                   sound ? "the catalogue is whole" : "the catalogue is too large to be looked at here", ""});
+  } else {
+    out.push_back({Grade::bad, "the catalogue is incomplete: " + why, kAdvice});
+  }
+}
+
 // From what the daemon remembers of the share: looking there would take long, or for ever.
 void check_share_names(Findings& out, const Config& config) {
   constexpr std::size_t kShown = 10;
@@ -205,6 +233,7 @@ int run(const Context& context) {
     check_local(findings, *config);
     check_mountpoint(findings, *config);
     check_propagation(findings, *config);
+    check_catalogue(findings, *config);
     check_share_names(findings, *config);
     check_vault(findings, *config);
   }

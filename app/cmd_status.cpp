@@ -110,6 +110,10 @@ int run(const Context& context) {
     printf("%-8s passthrough %s%s\n", "", on ? "on" : "off: ",
            on || !p["why_not"].is_string() ? "" : p["why_not"].get<std::string>().c_str());
   }
+  if (const Json& c = (*status)["catalogue"]; c.is_object() && c.value("state", "") != "whole") {
+    printf("%-8s %s: %s\n         %s\n", "catalogue", c.value("state", "").c_str(),
+           c.value("why", "").c_str(), c.value("advice", "").c_str());
+  }
   print_branches(*status);
   print_jobs(*status);
   return kDone;

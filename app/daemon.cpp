@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "app/catalogue_keeper.h"
 #include "app/control.h"
 #include "app/events.h"
 #include "app/handlers.h"
@@ -28,6 +29,7 @@
 #include "fs/mount.h"
 #include "pipeline/eviction.h"
 #include "pipeline/stages.h"
+#include "tier/catalogue/health.h"
 #include "tier/reconcile.h"
 #include "watcher/watcher.h"
 
@@ -65,6 +67,7 @@ struct Daemon::Parts {
   Config config;
   Fd lock;
   tier::Branches branches;
+  tier::Readiness ready;
   std::unique_ptr<tier::Catalogue> catalogue;
   std::unique_ptr<tier::GuardedVault> vault;
   tier::Claims claims;
@@ -84,6 +87,7 @@ struct Daemon::Parts {
                            [this] { return mount.get(); }};
   std::unique_ptr<VaultHealth> vault_health;
   std::unique_ptr<TrashSweep> trash_sweep;
+  std::unique_ptr<CatalogueKeeper> keeper;
   std::unique_ptr<fs::Mount> mount;
   std::unique_ptr<ControlServer> control;
   std::optional<Registration> registration;
@@ -128,9 +132,11 @@ Status Daemon::Parts::open_tier(const Credentials& credentials, bool new_vault) 
   }
   branches.config = config;
   branches.claims = &claims;
+  const std::string file = config.local.state + "/catalogue.db";
+  MEDIAFS_ASSIGN(ready, tier::make_ready({.path = file, .now_ns = branches.clock->wall_ns()}));
   std::vector<std::string> hooks;
   for (const auto& hook : config.hooks) hooks.push_back(hook.on);
-  MEDIAFS_ASSIGN(catalogue, tier::Catalogue::open({.path = config.local.state + "/catalogue.db",
+  MEDIAFS_ASSIGN(catalogue, tier::Catalogue::open({.path = file,
                                                    .has_vault = driver != nullptr,
                                                    .keeps_trash = config.vault.trash.count() > 0,
                                                    .ballast_bytes = kBallast,
@@ -146,9 +152,18 @@ Status Daemon::Parts::open_tier(const Credentials& credentials, bool new_vault) 
                                                    .on_shown =
                                                        [this](const std::string& path) {
                                                          if (!stopping) kernel_cache.forgotten(path);
-                                                       }}));
+                                                       },
+                                                   .lost = ready.lost,
+                                                   .version_floor = ready.version_floor}));
   branches.catalogue = catalogue.get();
   crash_point("start.after_catalogue");
+  if (ready.behind) MEDIAFS_TRY(catalogue->set_setting(tier::kVaultListed, ""));
+  if (const std::string why = catalogue->incomplete(); !why.empty())
+    log::error(
+        "the catalogue is incomplete: what is on the local disk is served, what only the vault has is not; "
+        "the vault "
+        "is left alone (mediafs unmount, mediafs rebuild, mediafs mount)",
+        {{"why", why}});
   if (driver) {
     vault = std::make_unique<tier::GuardedVault>(
         std::move(driver), *catalogue,
@@ -178,6 +193,9 @@ Status Daemon::Parts::first_contact(const std::stop_token& stop) {
   crash_point("contact.after_garbage");
   vault_met = true;
   MEDIAFS_TRY(mover->trash().find_kept(stop));
+  // Beside the catalogue: it says whose vault it was, should the catalogue be lost.
+  MEDIAFS_ASSIGN(const std::string id, catalogue->setting(tier::kVaultId));
+  MEDIAFS_TRY(write_file_atomic(AT_FDCWD, config.local.state + "/" + tier::kKnownVaultFile, id + "\n", 0600));
   auto imported = reconcile->import_vault(stop);
   kernel_cache.forgotten("");  // it knows more names now
   return imported;
@@ -254,6 +272,9 @@ Status Daemon::Parts::open_pipeline() {
                                     }},
       [this](const watcher::Event& event) { events->push(event); },
       [this](const watcher::RawEvent& event) { kernel_cache.noticed(event); });
+  keeper = std::make_unique<CatalogueKeeper>(branches, ready.checked, [this] {
+    return vault_met && vault->state() == tier::VaultState::ours && !config.mount.read_only;
+  });
   if (vault) {
     trash_sweep = std::make_unique<TrashSweep>(mover->trash(), config.vault.trash, [this] {
       return vault_met && vault->state() == tier::VaultState::ours;
@@ -319,6 +340,7 @@ void Daemon::Parts::begin_work() {
   planner->start();
   if (vault_health) vault_health->start();
   if (trash_sweep) trash_sweep->start();
+  keeper->start();
   control->start();
 }
 
@@ -332,6 +354,7 @@ void Daemon::Parts::end_work() {
   planner->stop();
   if (trash_sweep) trash_sweep->stop();
   if (vault_health) vault_health->stop();
+  if (keeper) keeper->stop();
 }
 
 void Daemon::Parts::ask_to_stop(Stop how) {

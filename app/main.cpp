@@ -18,7 +18,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   Context context;
   for (auto* add : {add_mount, add_unmount, add_status, add_tier, add_trash, add_jobs, add_name, add_verify, add_version,
-                    add_changelog, add_config, add_doctor, add_vault}) {
+                    add_changelog, add_config, add_doctor, add_vault, add_rebuild}) {
     add(app, context);
   }
   std::vector<std::string> arguments = helper_arguments({argv, argv + argc});

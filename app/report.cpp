@@ -59,6 +59,27 @@ Json vault_json(const View& view) {
   return j;
 }
 
+Json catalogue_json(const View& view) {
+  const tier::Catalogue& catalogue = *view.branches.catalogue;
+  const std::string why = catalogue.incomplete();
+  Json j = {{"state", "whole"}, {"why", nullptr}, {"advice", nullptr}};
+  if (!why.empty()) {
+    j = {{"state", "incomplete"},
+         {"why", printable(why)},
+         {"advice",
+          "what only the vault has is not listed, and the vault is left alone: mediafs unmount, mediafs "
+          "rebuild, mediafs mount"}};
+  }
+  if (catalogue.damaged()) {
+    j = {{"state", "damaged"},
+         {"why", "the database was found damaged while it was in use"},
+         {"advice",
+          "the vault is left alone: mediafs unmount and mediafs mount look at all of it and set it aside if "
+          "it is so; then mediafs rebuild"}};
+  }
+  return j;
+}
+
 Json space_json(const View& view) {
   if (view.branches.space == nullptr) return nullptr;
   const auto f = view.branches.space->figures();
@@ -250,6 +271,7 @@ Result<Json> status_report(const View& view) {
               {"started", time_json(view.started_ns)},
               {"data_version", view.branches.catalogue->version()},
               {"passthrough", passthrough_json(view)},
+              {"catalogue", catalogue_json(view)},
               {"local", std::move(local)},
               {"share", share_json(view)},
               {"vault", std::move(vault)},

@@ -11,6 +11,7 @@
 #include "app/progress.h"
 #include "common/fd.h"
 #include "common/path.h"
+#include "tier/catalogue/health.h"
 #include "tier/mover.h"
 #include "tier/vault_identity.h"
 
@@ -224,10 +225,15 @@ class Trial {
 Status probe_own_vault(const Config& config, tier::Vault& vault) {
   const std::string file = config.local.state + "/catalogue.db";
   std::string id;
+  bool incomplete = access((config.local.state + "/" + tier::kKnownVaultFile).c_str(), R_OK) == 0;
   if (access(file.c_str(), R_OK) == 0) {
     auto catalogue = tier::Catalogue::open({.path = file, .read_only = true});
-    if (catalogue) id = (*catalogue)->setting(tier::kVaultId).value_or("");
+    if (catalogue) {
+      id = (*catalogue)->setting(tier::kVaultId).value_or("");
+      incomplete = !(*catalogue)->setting(tier::kIncomplete).value_or("").empty();
+    }
   }
+  if (id.empty() && incomplete) return tier::not_our_vault(vault, tier::VaultState::incomplete);
   if (id.empty()) return vault.probe();
   // The marker first: a probe may make a directory that is missing.
   MEDIAFS_ASSIGN(const auto state, tier::look_at_vault(vault, id));

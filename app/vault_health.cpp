@@ -59,7 +59,8 @@ void VaultHealth::note(const Status& status) {
   MutexLock lock(mutex_);
   asked_ = SteadyTime::max();
   const bool other =
-      state != told_ && (state == tier::VaultState::missing || state == tier::VaultState::other);
+      state != told_ && (state == tier::VaultState::missing || state == tier::VaultState::other ||
+                         state == tier::VaultState::incomplete);
   const bool turned = !health_.known || health_.ok != status.has_value() || other;
   told_ = state;
   health_.error = status ? "" : status.err().message();

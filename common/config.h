@@ -66,6 +66,7 @@ struct Config {
     std::chrono::milliseconds trash =
         std::chrono::hours(30 * 24);  // how long deleted files' objects are kept
     bool read_back = true;            // webdav: an upload is read back before it counts
+    std::chrono::milliseconds snapshot_every{std::chrono::hours(24)};  // of the catalogue; 0: never
   } vault;
   struct Incoming {
     std::string path = "Incoming";

@@ -223,6 +223,7 @@ const std::vector<Key>& keys() {
       key<&C::vault, &C::VaultCfg::cache_bytes>("vault", "cache_size"),
       key<&C::vault, &C::VaultCfg::trash>("vault", "trash"),
       key<&C::vault, &C::VaultCfg::read_back>("vault", "read_back"),
+      key<&C::vault, &C::VaultCfg::snapshot_every>("vault", "snapshot_every"),
       key<&C::incoming, &C::Incoming::path>("incoming", "path"),
       key<&C::incoming, &C::Incoming::settle>("incoming", "settle"),
       key<&C::incoming, &C::Incoming::ignore>("incoming", "ignore"),

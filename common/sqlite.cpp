@@ -227,8 +227,9 @@ std::int64_t Connection::changes() const {
 Error Connection::error(const char* what) const {
   const int rc = sqlite3_extended_errcode(db_);
   const int sys_errno = sqlite3_system_errno(db_);
-  return make_error(code_of(rc, sys_errno), "database " + path_,
-                    std::string(sqlite3_errmsg(db_)) + " (" + what + ")");
+  const ErrorCode code = code_of(rc, sys_errno);
+  if (code == ErrorCode::corrupt && on_corrupt_) on_corrupt_();
+  return make_error(code, "database " + path_, std::string(sqlite3_errmsg(db_)) + " (" + what + ")");
 }
 
 }  // namespace mediafs::sql

@@ -5,11 +5,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "common/result.h"
 
@@ -65,6 +67,8 @@ class Connection {
   std::int64_t changes() const;
   const std::string& path() const { return path_; }
   sqlite3* raw() { return db_; }  // for the backup API
+  // Called with each error that is `corrupt`, on the thread that met it.
+  void on_corrupt(std::function<void()> told) { on_corrupt_ = std::move(told); }
 
  private:
   friend class Statement;
@@ -75,6 +79,7 @@ class Connection {
   sqlite3* db_;
   std::string path_;
   std::unique_ptr<Cache> cache_;
+  std::function<void()> on_corrupt_;
 };
 
 }  // namespace mediafs::sql

@@ -9,7 +9,7 @@ set -euo pipefail
 export LC_ALL=C.UTF-8
 
 BUILD=(g++ cmake ninja-build pkg-config ca-certificates fuse3 libfuse3-dev libcurl4-openssl-dev libssl-dev
-       libsqlite3-dev libxxhash-dev libcli11-dev libtomlplusplus-dev libspdlog-dev libfmt-dev nlohmann-json3-dev
+       libsqlite3-dev zlib1g-dev libxxhash-dev libcli11-dev libtomlplusplus-dev libspdlog-dev libfmt-dev nlohmann-json3-dev
        libpugixml-dev libexpected-dev libarchive-dev libsystemd-dev)
 DEMO=(rsync)
 TEST=(ccache doctest-dev python3 git rsync rclone ffmpeg attr e2fsprogs xfsprogs curl iproute2 procps samba smbnetfs

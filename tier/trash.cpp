@@ -236,7 +236,7 @@ Result<Trash::Removed> Trash::sweep(const std::stop_token& stop) {
 }
 
 Status Trash::find_kept(const std::stop_token& stop) {
-  MEDIAFS_ASSIGN(const std::string listed, b_.catalogue->setting(kVaultListed));
+  MEDIAFS_ASSIGN(const std::string listed, b_.catalogue->setting(kTrashListed));
   if (!listed.empty()) return {};
   Status taken;
   const std::string folder(kTrashKeys.substr(0, kTrashKeys.size() - 1));
@@ -254,7 +254,8 @@ Status Trash::find_kept(const std::stop_token& stop) {
       },
       stop);
   MEDIAFS_TRY(std::move(taken));
-  return !all && all.err().code == ErrorCode::not_found ? Status() : all;
+  if (!all && all.err().code != ErrorCode::not_found) return all;
+  return b_.catalogue->set_setting(kTrashListed, "yes");
 }
 
 }  // namespace mediafs::tier

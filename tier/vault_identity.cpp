@@ -48,6 +48,8 @@ std::string_view to_string(VaultState state) noexcept {
       return "missing";
     case VaultState::other:
       return "other";
+    case VaultState::incomplete:
+      return "incomplete";
   }
   return "";
 }
@@ -74,6 +76,11 @@ Result<VaultState> look_at_vault(Vault& vault, std::string_view known_id) {
 }
 
 Error not_our_vault(const Vault& vault, VaultState state) {
+  if (state == VaultState::incomplete)
+    return make_error(
+        ErrorCode::offline, "vault " + vault.describe(),
+        "the catalogue was lost or is damaged, so that nothing there is changed or believed (mediafs "
+        "unmount, mediafs rebuild, mediafs mount: the files are listed again, and nothing is lost)");
   const std::string why =
       state == VaultState::missing
           ? std::string("it is not the vault that this library was uploaded to: it has no ") + kVaultMarker
@@ -95,6 +102,7 @@ GuardedVault::GuardedVault(std::unique_ptr<Vault> driver, Catalogue& catalogue, 
 GuardedVault::~GuardedVault() = default;
 
 VaultState GuardedVault::state() const {
+  if (catalogue_.damaged()) return VaultState::incomplete;
   MutexLock lock(mutex_);
   return state_;
 }
@@ -106,6 +114,10 @@ void GuardedVault::settle(VaultState state) {
 
 Status GuardedVault::probe() {
   const SteadyTime began = std::chrono::steady_clock::now();
+  if (catalogue_.damaged() || (!accept_new_ && !catalogue_.incomplete().empty())) {
+    if (!catalogue_.damaged()) settle(VaultState::incomplete);
+    return not_our_vault(*driver_, VaultState::incomplete);
+  }
   bool probed = false;
   auto state = identify(&probed);
   if (!state) {
@@ -194,6 +206,7 @@ Status GuardedVault::accept(std::optional<std::string> marker) {
   MEDIAFS_TRY(catalogue_.vault_replaced());
   crash_point("new_vault.after_losses");
   MEDIAFS_TRY(catalogue_.set_setting(kVaultId, *marker));
+  if (!catalogue_.incomplete().empty()) MEDIAFS_TRY(catalogue_.completed());
   log::warning(
       "a new vault is accepted: what is on this machine is uploaded to it, what is not counts as lost "
       "until it is found there",
@@ -271,7 +284,11 @@ Result<ObjectInfo> GuardedVault::head(const std::string& key) {
 std::uint64_t GuardedVault::start_read(ReadRequest request,
                                        std::function<bool(std::span<const std::byte>)> on_bytes,
                                        std::function<void(Status)> on_done) {
-  const VaultState now = state();
+  VaultState now = VaultState::unknown;  // of the vault: what a damaged catalogue still says is tried
+  {
+    MutexLock lock(mutex_);
+    now = state_;
+  }
   if (now == VaultState::ours || now == VaultState::unknown)
     return driver_->start_read(std::move(request), std::move(on_bytes), std::move(on_done));
   on_done(not_our_vault(*driver_, now));

@@ -32,8 +32,9 @@ inline constexpr std::chrono::seconds kMarkerAge{1};
 enum class VaultState : std::uint8_t {
   unknown,  // it has not answered yet, or not the last time
   ours,
-  missing,  // the catalogue knows an id (or copies), the vault has no marker
-  other,    // it has another one
+  missing,     // the catalogue knows an id (or copies), the vault has no marker
+  other,       // it has another one
+  incomplete,  // the catalogue is: whose vault it is can't be said before it has been rebuilt
 };
 std::string_view to_string(VaultState state) noexcept;
 
@@ -41,7 +42,7 @@ std::string_view to_string(VaultState state) noexcept;
 Result<std::optional<std::string>> read_vault_marker(Vault& vault);
 // For a look without consequences (doctor). REQUIRES: !known_id.empty().
 Result<VaultState> look_at_vault(Vault& vault, std::string_view known_id);
-// What happened, where, and what to do. REQUIRES: missing or other.
+// What happened, where, and what to do. REQUIRES: missing, other or incomplete.
 Error not_our_vault(const Vault& vault, VaultState state);
 
 class GuardedVault final : public Vault {

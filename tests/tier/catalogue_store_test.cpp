@@ -207,7 +207,7 @@ TEST_CASE_FIXTURE(CatalogueFixture, "a newer, a foreign and a broken file are re
   const auto broken = open_at_path(garbage, false);
   REQUIRE_FALSE(broken);
   CHECK(broken.err().code == ErrorCode::corrupt);
-  CHECK(broken.err().cause.find("move") != std::string::npos);
+  CHECK(broken.err().cause.find("mediafs rebuild") != std::string::npos);
   CHECK_FALSE(open_at_path(dir().file("absent.db"), true));
   CHECK_FALSE(open_at_path(dir().file("no/such/directory.db"), false));
 }

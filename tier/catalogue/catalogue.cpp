@@ -6,7 +6,9 @@
 #include <cstdio>
 
 #include "common/fd.h"
+#include "common/log.h"
 #include "common/path.h"
+#include "tier/catalogue/health.h"
 #include "tier/catalogue/impl.h"
 
 namespace mediafs::tier {
@@ -32,6 +34,42 @@ Status Catalogue::Impl::write(const Writer::Work& work, bool durable) {
   return writer->run(work, durable);
 }
 
+Catalogue::Impl::~Impl() {
+  jobs.reset();
+  if (noted_open) note_closing(options.path);
+  readers.close();
+  writer.reset();
+  if (noted_open) note_closed(options.path);
+}
+
+void Catalogue::Impl::met_damage() noexcept {
+  if (damaged.exchange(true) || options.read_only) return;
+  note_damage(options.path);
+  log::error(
+      "the catalogue is damaged: nothing in the vault is changed from now on (stop mediafs and start it "
+      "again, which "
+      "sets the damaged one aside; then mediafs rebuild)",
+      {{"file", options.path}});
+}
+
+// A fresh one that takes a lost one's place says so in the same transaction in which the data version is lifted.
+Status Catalogue::Impl::mark_incomplete() {
+  if (!options.lost.empty()) {
+    const Writer::Work mark = [this](rows::Tx& tx) -> Status {
+      MEDIAFS_TRY(rows::set_setting(tx, kIncomplete, options.lost));
+      return rows::lift_version(tx, options.version_floor);
+    };
+    MEDIAFS_TRY(writer->run(mark, true));
+    MEDIAFS_TRY(note_version(options.path, options.version_floor));
+    MEDIAFS_TRY(made_incomplete(options.path));
+  }
+  MEDIAFS_ASSIGN(auto lease, readers.now());
+  MEDIAFS_ASSIGN(std::string why, rows::setting(lease.db(), kIncomplete));
+  MutexLock lock(incomplete_mutex);
+  incomplete = std::move(why);
+  return {};
+}
+
 Status Catalogue::Impl::open_writer() {
   auto opened = open_database(options);
   if (!opened && opened.error().code == ErrorCode::no_space &&
@@ -39,12 +77,15 @@ Status Catalogue::Impl::open_writer() {
     opened = open_database(options);
   }
   MEDIAFS_ASSIGN(auto db, std::move(opened));
+  db->on_corrupt([this] { met_damage(); });
+  note_open(options.path);
+  noted_open = true;
   MEDIAFS_TRY(names.read(*db));
   MEDIAFS_ASSIGN(writer,
                  Writer::open(std::move(db), {options, promised, names, [this] { readers.committing(); },
                                               [this] { readers.committed(); }}));
   readers.follow(writer.get());
-  return {};
+  return mark_incomplete();
 }
 
 Later::Touch Catalogue::Impl::pending(std::string_view path) const {
@@ -83,18 +124,27 @@ Status Catalogue::set_setting(std::string_view name, std::string_view value) {
 }
 
 Status Catalogue::check() {
-  MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
-  MEDIAFS_ASSIGN(auto query, lease.db().prepare("PRAGMA quick_check(10)"));
-  std::string trouble;
-  for (;;) {
-    MEDIAFS_ASSIGN(const bool row, query.step());
-    if (!row) break;
-    if (query.view(0) != "ok") trouble += (trouble.empty() ? "" : "; ") + query.text(0);
-  }
-  if (trouble.empty()) return {};
-  return rows::explain_open(
-      make_error(ErrorCode::corrupt, "catalogue " + printable(impl_->options.path), trouble),
-      impl_->options.path);
+  constexpr std::chrono::hours kNoLimit{24};
+  MEDIAFS_ASSIGN(auto db, impl_->readers.connect());
+  Status sound = check_database(*db, false, kNoLimit);
+  if (!sound && sound.err().code == ErrorCode::corrupt) impl_->met_damage();
+  return sound ? std::move(sound) : Status(rows::explain_open(sound.err(), impl_->options.path));
+}
+
+std::string Catalogue::incomplete() const {
+  MutexLock lock(impl_->incomplete_mutex);
+  return impl_->incomplete;
+}
+
+bool Catalogue::damaged() const noexcept {
+  return impl_->damaged;
+}
+
+Status Catalogue::completed() {
+  MEDIAFS_TRY(impl_->write([](rows::Tx& tx) { return rows::set_setting(tx, kIncomplete, ""); }, true));
+  MutexLock lock(impl_->incomplete_mutex);
+  impl_->incomplete.clear();
+  return {};
 }
 
 Result<std::uint64_t> Catalogue::new_inode(std::uint64_t device, std::uint64_t inode) {
@@ -107,23 +157,6 @@ Result<std::uint64_t> Catalogue::new_inode(std::uint64_t device, std::uint64_t i
   if (shown == 0) return inode;
   if (shown != inode) impl_->promised.add(device, inode, shown);
   return shown;
-}
-
-// A copy without free pages, published whole: a crash leaves the last backup as it was.
-Status Catalogue::backup_to(const std::string& file) {
-  const std::string temp = file + ".part";
-  if (::unlink(temp.c_str()) != 0 && errno != ENOENT) return errno_error(errno, "unlink " + printable(temp));
-  if (impl_->writer) MEDIAFS_TRY(impl_->writer->flush_pending(Writer::Haste::at_once));
-  MEDIAFS_ASSIGN(auto db, impl_->readers.connect());
-  {
-    MEDIAFS_TRY(db->execute("PRAGMA query_only=0"));
-    MEDIAFS_ASSIGN(auto copy, db->prepare("VACUUM INTO ?"));
-    MEDIAFS_TRY(copy.bind_text(1, temp).run());
-  }
-  MEDIAFS_ASSIGN(const Fd written, open_at(AT_FDCWD, temp, O_RDONLY | O_CLOEXEC));
-  MEDIAFS_TRY(sync_fd(written.get()));
-  if (::rename(temp.c_str(), file.c_str()) != 0) return errno_error(errno, "rename " + printable(temp));
-  return sync_parent(AT_FDCWD, file);
 }
 
 }  // namespace mediafs::tier

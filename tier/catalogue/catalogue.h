@@ -25,6 +25,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -181,6 +182,8 @@ inline constexpr std::string_view kVaultListed = "vault.listed";  // a setting: 
 inline constexpr std::string_view kVaultListedTo =
     "vault.listed_to";                                    // a setting: the last key of one that is not over
 inline constexpr std::string_view kVaultId = "vault.id";  // a setting: see tier/vault_identity.h
+inline constexpr std::string_view kIncomplete =
+    "catalogue.incomplete";  // a setting: see Catalogue::incomplete()
 
 class Catalogue {
  public:
@@ -197,6 +200,9 @@ class Catalogue {
     std::function<void()> on_queue = {};  // likewise, when jobs came, ended or were paused
     // Likewise: `Shown` of a file became another one, and not by what the mount did: its object was read, say.
     std::function<void(const std::string& path)> on_shown = {};
+    // Why it is to be rebuilt: this one takes the place of one that was lost, and is marked so (health.h).
+    std::string lost = {};
+    std::int64_t version_floor = 0;  // with `lost`: the data version goes on above it
   };
   static Result<std::unique_ptr<Catalogue>> open(Options options);
   ~Catalogue();
@@ -368,7 +374,15 @@ class Catalogue {
   Jobs& jobs();
   Status sync();   // all that was answered before survives a power cut
   Status check();  // PRAGMA quick_check
-  Status backup_to(const std::string& file);
+  // A whole copy, as of now; it blocks no writer.
+  Status backup_to(const std::string& file, std::stop_token stop = {});
+
+  // Why this catalogue does not have all that the library has; "": it is whole. Until it is rebuilt nothing in the vault
+  // is changed or believed.
+  std::string incomplete() const;
+  Status completed();  // durable
+  // SQLite found it damaged since it was opened: it goes on as well as it can, and the next start looks at all of it.
+  bool damaged() const noexcept;
 
  private:
   struct Impl;

@@ -8,9 +8,10 @@ namespace rows {
 Status add_change(Tx& tx, ChangeKind kind, std::string_view path, std::string_view from) {
   {
     // The newest row is never trimmed, so the next number is its successor for ever.
-    MEDIAFS_ASSIGN(auto insert,
-                   tx.db.prepare("INSERT INTO change (kind, path, origin, at) VALUES (?, ?, ?, ?)"));
-    insert.bind(1, static_cast<std::int64_t>(kind)).bind_bytes(2, path);
+    MEDIAFS_ASSIGN(const std::int64_t newest, newest_version(tx.db));
+    MEDIAFS_ASSIGN(auto insert, tx.db.prepare("INSERT INTO change (kind, path, origin, at, version) VALUES "
+                                              "(?, ?, ?, ?, ?)"));
+    insert.bind(1, static_cast<std::int64_t>(kind)).bind_bytes(2, path).bind(5, newest + 1);
     if (from.empty()) {
       insert.bind_null(3);
     } else {

@@ -20,7 +20,8 @@ class Readers {
   };
 
  public:
-  explicit Readers(std::string path) : path_(std::move(path)) {}
+  Readers(std::string path, std::function<void()> on_corrupt)
+      : path_(std::move(path)), on_corrupt_(std::move(on_corrupt)) {}
 
   class Lease {  // one snapshot of the database
    public:
@@ -43,6 +44,7 @@ class Readers {
   Result<Lease> at_once() EXCLUDES(mutex_) { return lease(Writer::Haste::at_once); }
   Result<Lease> now() EXCLUDES(mutex_);
   void follow(Writer* writer) { writer_ = writer; }
+  void close() EXCLUDES(mutex_);       // those at rest. REQUIRES: nobody has one
   void committing() EXCLUDES(mutex_);  // the writer is about to; committed(): it has, or it could not
   void committed() EXCLUDES(mutex_);
   // A connection outside any transaction, for what must not run in one.
@@ -55,6 +57,7 @@ class Readers {
   void put(std::unique_ptr<Reader> reader) REQUIRES(mutex_);
   bool is_current(const Reader& reader) const REQUIRES(mutex_);
   std::string path_;
+  const std::function<void()> on_corrupt_;
   Writer* writer_ = nullptr;  // whose pending records come first; set before anybody reads
   Mutex mutex_;
   CondVar given_back_;
@@ -65,14 +68,21 @@ class Readers {
 };
 
 struct Catalogue::Impl {
-  explicit Impl(Options o) : options(std::move(o)), readers(options.path) {}
+  explicit Impl(Options o) : options(std::move(o)), readers(options.path, [this] { met_damage(); }) {}
+  ~Impl();
+  void met_damage() noexcept;
   Status write(const Writer::Work& work, bool durable = false);
   Status open_writer();
+  Status mark_incomplete();
   Later::Touch pending(std::string_view path) const;  // what is pending and has to do with this name
   // The row as the writer sees it, or not_found.
   static Result<Node> file(rows::Tx& tx, std::int64_t id);
 
   Options options;
+  std::atomic<bool> damaged{false};
+  mutable Mutex incomplete_mutex;
+  std::string incomplete GUARDED_BY(incomplete_mutex);
+  bool noted_open = false;  // health.h: by this one
   rows::PromisedInodes promised;
   rows::Names names;
   Readers readers;

@@ -155,6 +155,10 @@ Status settle_key(Tx& tx, const Node& node, const std::string& key);
 Result<std::int64_t> key_owner(sql::Connection& db, std::string_view key,
                                std::int64_t other_than);  // 0: none; a lost copy owns nothing
 Result<bool> key_in_use(sql::Connection& db, std::string_view key);
+VaultCopy unread_copy(const VaultFile& file);
+// True: a new row. Where is_key_trouble(), this key can't be shown, and is skipped.
+Result<bool> import_file(Tx& tx, const VaultFile& file);
+bool is_key_trouble(ErrorCode code);
 
 // --- trash.cpp
 // The file ends, and the vault has an object of it: that waits to be moved to the trash.
@@ -188,6 +192,7 @@ Status tell_filed(Tx& tx, std::string_view path, std::uint64_t inode);
 Result<std::string> setting(sql::Connection& db, std::string_view name);
 Status set_setting(Tx& tx, std::string_view name, std::string_view value);
 Result<std::int64_t> newest_version(sql::Connection& db);
+Status lift_version(Tx& tx, std::int64_t floor);  // the next change has a higher number
 
 Error not_catalogued(std::string_view path);
 Error gone(std::int64_t id);

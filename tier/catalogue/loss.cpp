@@ -86,6 +86,7 @@ Status Catalogue::vault_found(std::int64_t id, const VaultCopy& copy) {
 Status Catalogue::vault_replaced() {
   MEDIAFS_TRY(set_setting(kVaultListed, ""));
   MEDIAFS_TRY(set_setting(kVaultListedTo, ""));
+  MEDIAFS_TRY(set_setting(kTrashListed, ""));
   // What the old vault's trash held is not here; what this one's holds is found by its keys.
   MEDIAFS_TRY(impl_->write([](Tx& tx) { return tx.db.execute("DELETE FROM trash"); }));
   for (bool more = true; more;) {

@@ -20,10 +20,20 @@ Status set_setting(Tx& tx, std::string_view name, std::string_view value) {
   return put.bind_text(1, name).bind_text(2, value).run();
 }
 
+// A catalogue that was rebuilt counts on from a number above all that were told before.
 Result<std::int64_t> newest_version(sql::Connection& db) {
-  MEDIAFS_ASSIGN(auto query, db.prepare("SELECT max(version) FROM change"));
+  MEDIAFS_ASSIGN(auto query,
+                 db.prepare("SELECT max(coalesce((SELECT max(version) FROM change), 0), coalesce((SELECT "
+                            "CAST(value AS INTEGER) FROM setting WHERE name = 'version.base'), 0))"));
   MEDIAFS_ASSIGN(const bool row, query.step());
   return row ? query.integer(0) : 0;
+}
+
+Status lift_version(Tx& tx, std::int64_t floor) {
+  MEDIAFS_ASSIGN(const std::int64_t newest, newest_version(tx.db));
+  if (floor <= newest) return {};
+  tx.version = floor;
+  return set_setting(tx, "version.base", std::to_string(floor));
 }
 
 namespace {

@@ -28,6 +28,7 @@ Readers::Lease::~Lease() {
 
 Result<std::unique_ptr<sql::Connection>> Readers::connect() const {
   MEDIAFS_ASSIGN(auto db, sql::Connection::open(path_, sql::Connection::Mode::read_only));
+  db->on_corrupt(on_corrupt_);
   MEDIAFS_TRY(db->execute("PRAGMA query_only=1"));
   return db;
 }
@@ -90,6 +91,15 @@ void Readers::committed() {
   MutexLock lock(mutex_);
   committing_ = false;
   ++commits_;
+}
+
+void Readers::close() {
+  std::vector<std::unique_ptr<Reader>> ending;
+  {
+    MutexLock lock(mutex_);
+    std::swap(ending, idle_);
+    open_ -= ending.size();
+  }
 }
 
 Result<Readers::Lease> Readers::lease(Writer::Haste haste) {

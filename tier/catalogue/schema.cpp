@@ -145,9 +145,8 @@ Status migrate(sql::Connection& db, int to) {
 
 Error explain_open(Error error, const std::string& path) {
   if (error.code != ErrorCode::corrupt) return error;
-  error.cause +=
-      " (move " + printable(path) +
-      " and its -wal away and mount again: the catalogue is made anew from the local files and the vault)";
+  error.cause += " (mediafs mount sets " + printable(path) +
+                 " aside and serves the local files; then mediafs rebuild makes it again)";
   return error;
 }
 

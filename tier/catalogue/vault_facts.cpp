@@ -50,6 +50,15 @@ Status settle_key(Tx& tx, const Node& node, const std::string& key) {
   return enqueue_for(tx, kStageRelocate, node);
 }
 
+VaultCopy unread_copy(const VaultFile& file) {
+  VaultCopy copy;
+  copy.key = file.key;
+  copy.size_bytes = file.size_bytes;
+  copy.mtime_ns = file.mtime_ns;
+  copy.etag = file.etag;
+  return copy;
+}
+
 namespace {
 
 // An object was written over that of another file, whose relocation had not run. Whoever writes asks
@@ -139,15 +148,6 @@ Status take_refined(Tx& tx, Node node, VaultCopy copy, std::uint32_t mode, std::
   return update.bind(1, node.id).bind(2, mode).bind(3, uid).bind(4, gid).run();
 }
 
-VaultCopy unread_copy(const VaultFile& file) {
-  VaultCopy copy;
-  copy.key = file.key;
-  copy.size_bytes = file.size_bytes;
-  copy.mtime_ns = file.mtime_ns;
-  copy.etag = file.etag;
-  return copy;
-}
-
 // A known file that lacks a vault copy learns that something stands under its key, so that a removal
 // forgets it. What it is, nobody has read: the next upload overwrites it, or a HEAD finds that it is the
 // very same.
@@ -159,7 +159,8 @@ Status import_known(Tx& tx, const Node& node, const VaultFile& file) {
   return put_vault(tx, node.id, unread_copy(file), kUnproven);
 }
 
-// invalid, not_directory, exists: this key can't be shown, and is skipped.
+}  // namespace
+
 Result<bool> import_file(Tx& tx, const VaultFile& file) {
   MEDIAFS_TRY(check_path(file.key));
   if (file.key.empty() || is_within(file.key, ".mediafs")) return false;
@@ -190,8 +191,6 @@ bool is_key_trouble(ErrorCode code) {
   return code == ErrorCode::invalid || code == ErrorCode::name_too_long || code == ErrorCode::not_directory ||
          code == ErrorCode::exists;
 }
-
-}  // namespace
 
 }  // namespace rows
 
