@@ -15,7 +15,7 @@ import sqlite3
 
 from files import RENAME_EXCHANGE, read, write
 from harness import check_equal
-from kill_world import sha1
+from kill_case import sha1
 
 OPERATIONS = {}
 

@@ -216,6 +216,9 @@ class Disk:
     def replug(self):
         self.bench.wait_until(lambda: subprocess.run(["umount", self.path], stderr=subprocess.DEVNULL).returncode == 0, 30,
                               "%s to be free" % self.path)
+        # Mounted before that, it would be the one that was shut down.
+        self.bench.wait_until(lambda: not subprocess.run(["losetup", "-j", self.image], capture_output=True, check=True).stdout,
+                              30, "%s to be let go" % self.image)
         self.mount()
 
     def free(self):
