@@ -21,6 +21,7 @@ struct TrashArguments {
   std::vector<std::int64_t> ids;     // of empty
   std::string to;
   std::string older_than;
+  std::size_t limit = TrashQuery().limit;
 };
 
 std::string total_of(const Json& j) {
@@ -41,14 +42,16 @@ Result<Json> list_offline(const Context& context, const TrashArguments& args) {
     place.local = config->local.path;
     MEDIAFS_ASSIGN(paths.emplace_back(), path_in_tree(place, path));
   }
-  return trash_report(*catalogue, paths, config ? std::optional(config->vault.trash) : std::nullopt);
+  return trash_report(*catalogue, {.paths = std::move(paths),
+                                   .kept_for = config ? std::optional(config->vault.trash) : std::nullopt,
+                                   .limit = args.limit});
 }
 
 Result<Json> list_of(const Context& context, const TrashArguments& args) {
   auto daemon = daemon_for(context, args.paths);
   if (!daemon) return list_offline(context, args);
   MEDIAFS_ASSIGN(const Json paths, tree_paths(*daemon, args.paths));
-  return call(context, *daemon, "trash_list", {{"paths", paths}});
+  return call(context, *daemon, "trash_list", {{"paths", paths}, {"limit", args.limit}});
 }
 
 int list(const Context& context, const TrashArguments& args) {
@@ -64,7 +67,8 @@ int list(const Context& context, const TrashArguments& args) {
            human_bytes(e.value("size_bytes", std::uint64_t{0})).c_str(), e.value("path", "").c_str(),
            e["state"] == "waiting" ? "  (its object is moved when the vault answers)" : "");
   }
-  std::cout << total_of(*j) << " in the trash\n";
+  std::cout << total_of(*j)
+            << (j->value("more", false) ? " shown; there are more (--limit N)\n" : " in the trash\n");
   return kDone;
 }
 
@@ -155,8 +159,9 @@ void add_trash(CLI::App& app, Context& context) {
         [args, &context, fn] { context.run = [args, &context, fn] { return fn(context, *args); }; });
     return sub;
   };
-  add("list", "what is in it, the newest first", list)
-      ->add_option("PATH", args->paths, "only these files, or what was below these directories");
+  auto* all = add("list", "what is in it, the newest first", list);
+  all->add_option("PATH", args->paths, "only these files, or what was below these directories");
+  all->add_option("--limit", args->limit, "at most this many");
   auto* back = add("restore", "bring files back, as files that the vault alone has", restore);
   back->add_option("ID|PATH", args->targets,
                    "numbers of the list, or paths: the newest of a file, or all below a directory")

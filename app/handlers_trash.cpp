@@ -101,7 +101,9 @@ Result<Json> trash_list(const HandlerParts& parts, const Json& args, const Progr
                         const std::stop_token&) {
   MEDIAFS_ASSIGN(auto paths, paths_of(args));
   if (paths.empty()) paths.emplace_back();
-  return trash_report(*parts.view.branches.catalogue, paths, parts.view.branches.config.vault.trash);
+  return trash_report(*parts.view.branches.catalogue, {.paths = std::move(paths),
+                                                       .kept_for = parts.view.branches.config.vault.trash,
+                                                       .limit = args.value("limit", TrashQuery().limit)});
 }
 
 Result<Json> trash_restore(const HandlerParts& parts, const Json& args, const ProgressSink& progress,

@@ -17,8 +17,8 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("mediafs ") + MEDIAFS_VERSION);
   app.require_subcommand(1);
   Context context;
-  for (auto* add : {add_mount, add_unmount, add_status, add_tier, add_trash, add_jobs, add_name, add_verify, add_version,
-                    add_changelog, add_config, add_doctor, add_vault, add_rebuild}) {
+  for (auto* add : {add_mount, add_unmount, add_status, add_tier, add_trash, add_jobs, add_name, add_verify,
+                    add_version, add_changelog, add_config, add_doctor, add_vault, add_rebuild}) {
     add(app, context);
   }
   std::vector<std::string> arguments = helper_arguments({argv, argv + argc});

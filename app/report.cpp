@@ -308,26 +308,27 @@ Result<Json> tier_report(const View& view) {
               {"transfers", transfers_json(view)}};
 }
 
-Result<Json> trash_report(tier::Catalogue& catalogue, const std::vector<std::string>& paths,
-                          std::optional<std::chrono::milliseconds> kept_for) {
+Result<Json> trash_report(tier::Catalogue& catalogue, const TrashQuery& query) {
   Json list = Json::array();
   std::uint64_t bytes = 0;
   std::set<std::int64_t> listed;  // the paths may lie within each other
-  for (const std::string& path : paths) {
-    std::int64_t before = 0;
-    for (;;) {
+  bool more = false;
+  for (const std::string& path : query.paths) {
+    for (std::int64_t before = 0; !more;) {
       MEDIAFS_ASSIGN(const auto page, catalogue.trash(path, before, kTrashPage));
       if (page.empty()) break;
       before = page.back().id;
       for (const auto& entry : page) {
         if (!listed.insert(entry.id).second) continue;
-        list.push_back(trash_json(entry, kept_for));
+        more = list.size() >= query.limit;
+        if (more) break;
+        list.push_back(trash_json(entry, query.kept_for));
         bytes += entry.size_bytes;
       }
     }
   }
   const std::size_t files = list.size();
-  return Json{{"trash", std::move(list)}, {"files", files}, {"bytes", bytes}};
+  return Json{{"trash", std::move(list)}, {"files", files}, {"bytes", bytes}, {"more", more}};
 }
 
 Result<Json> jobs_report(const View& view, std::optional<tier::JobState> state, std::size_t limit) {

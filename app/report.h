@@ -41,9 +41,12 @@ struct View {
 Result<Json> status_report(const View& view);
 Result<Json> tier_report(const View& view);
 Result<Json> jobs_report(const View& view, std::optional<tier::JobState> state, std::size_t limit);
-// Each path's entries and those below it ("": all), the newest first. `kept_for`, if it is known: when they expire.
-Result<Json> trash_report(tier::Catalogue& catalogue, const std::vector<std::string>& paths,
-                          std::optional<std::chrono::milliseconds> kept_for);
+struct TrashQuery {
+  std::vector<std::string> paths;  // each file, or all below it ("": all), the newest first
+  std::optional<std::chrono::milliseconds> kept_for;  // if it is known: when they expire
+  std::size_t limit = 10'000;                         // of what is listed: an answer is held in memory
+};
+Result<Json> trash_report(tier::Catalogue& catalogue, const TrashQuery& query);
 Json job_json(const tier::Job& job);
 Json node_json(const tier::Node& node);  // for `tier where`
 Json change_json(const tier::Change& change);

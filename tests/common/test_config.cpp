@@ -147,6 +147,8 @@ TEST_CASE("config: wrong types and values") {
       {"mount = 1", "m.toml:1: mount: must be a section, [mount]"},
       {"[hook]\non = \"filed\"", "m.toml:1: hook: must be written as [[hook]]"},
       {kPaths + "[jobs]\nupload = 0", "m.toml:6: jobs.upload: must be between 1 and 256"},
+      {"[vault]\ntrash = 30", "m.toml:2: vault.trash: must be a time with its unit"},
+      {kPaths + "[vault]\ntrash = \"40000d\"", "m.toml:6: vault.trash: must be at most"},
       {kPaths + "[checksum]\nsidecar = \"sha2\"", "m.toml:6: checksum.sidecar: \"sha2\" is none of sha1"},
       {kPaths + "[[hook]]\non = \"fled\"\nrun = [\"x\"]", "m.toml:6: hook[0].on: \"fled\" is none of"},
       {kPaths + "[[hook]]\non = \"filed\"", "m.toml:5: hook[0].run: names no command"},

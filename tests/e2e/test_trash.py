@@ -107,6 +107,8 @@ def by_mistake(bench, daemon, vault, files):
     with open(daemon.path(".mediafs/status.json")) as file:
         check_equal(json.load(file)["vault"]["trash"], {"files": 2, "bytes": report["bytes"]}, "the trash in status.json")
     check("2 deleted files" in daemon.cli("status"), "status does not tell of the trash")
+    cut = daemon.ask("trash", "list", "--limit", "1")
+    check_equal((cut["files"], cut["more"], report["more"]), (1, True, False), "a list that is cut")
     entry = trashed(daemon, daemon.path(OTHER))[0]
     check_equal((entry["path"], entry["state"]), (OTHER, "kept"), "the entry of " + OTHER)
     check(entry["expires"] > entry["deleted"], "it expires before it was deleted")

@@ -352,7 +352,7 @@ class Catalogue {
   Status trash_going(const std::vector<std::int64_t>& ids);
   Status trash_gone(const std::vector<std::int64_t>& ids);  // nothing stands under their keys: the rows go
   // The object of a kept one stands under `copy.key` now: a file of that path, which the vault alone has; the entry is
-  // going. exists, not_directory: the path is not free. changed: it is not kept any more.
+  // going. exists, not_directory: the path is not free. changed: it is not there any more, or waits.
   Status trash_restored(const TrashEntry& entry, const VaultCopy& copy, bool visible);
   // Somebody else's copy is about to be made under a key that no row knows: a job clears away what a kill leaves there.
   Status trash_restoring(std::string_view key);
