@@ -3,6 +3,8 @@
 //             for that thread, so `may_write` and `done` must not call it.
 // Owns:       its directory (block_file.h says what is in it).
 // Shapes:     blocks and extents as in block_file.h; an object is attached while a stream is open on it.
+//             Runs of half a MiB and more are written past the kernel's pages, where the file system can: reading
+//             those back is the disk's.
 // Units:      bytes; block numbers.
 // Errors:     only from open(). What can't be written is not cached; what can't be read back is not here.
 // Crash:      a block counts as present after a restart only if its bytes were on disk before its bit was.

@@ -77,7 +77,7 @@ class Streams {
   struct Options {
     std::string directory = {};  // of the block cache
     std::uint64_t cache_bytes = 20ULL << 30;
-    std::uint64_t memory_bytes = 256ULL << 20;                // of transfers under way and unwritten blocks
+    std::uint64_t memory_bytes = 256ULL << 20;  // of transfers, and blocks not yet written or read
     std::function<bool(std::uint64_t bytes)> may_write = {};  // unset: always
   };
   static Result<std::unique_ptr<Streams>> open(Options options, Vault& vault);
