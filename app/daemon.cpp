@@ -191,14 +191,14 @@ Status Daemon::Parts::open_tier(const Credentials& credentials, bool new_vault) 
 Status Daemon::Parts::first_contact(const std::stop_token& stop) {
   MEDIAFS_TRY(vault->collect_garbage());
   crash_point("contact.after_garbage");
-  vault_met = true;
-  MEDIAFS_TRY(mover->trash().find_kept(stop));
   // Beside the catalogue: it says whose vault it was, should the catalogue be lost.
   MEDIAFS_ASSIGN(const std::string id, catalogue->setting(tier::kVaultId));
   MEDIAFS_TRY(write_file_atomic(AT_FDCWD, config.local.state + "/" + tier::kKnownVaultFile, id + "\n", 0600));
-  auto imported = reconcile->import_vault(stop);
+  vault_met = true;
+  const Status imported = reconcile->import_vault(stop);
   kernel_cache.forgotten("");  // it knows more names now
-  return imported;
+  MEDIAFS_TRY(imported);
+  return mover->trash().find_kept(stop);
 }
 
 // What changes or believes the vault waits until it is there and ours. The vault itself refuses too; but a job that

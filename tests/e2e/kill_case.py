@@ -118,6 +118,15 @@ class Case:
     def unlink(self, name):
         self.step(lambda: os.unlink(self.path(name)), lambda state: state.pop(name))
 
+    def restore(self, name, data):
+        """From the trash."""
+        def call():
+            done = self.world.daemon.run("trash", "restore", self.path(name))
+            if done.returncode:
+                raise OSError(done.stderr)
+
+        self.step(call, lambda state: state.__setitem__(name, data))
+
     def link(self, old, new):
         self.step(lambda: os.link(self.path(old), self.path(new)),
                   lambda state: state.__setitem__(new, state[old]))

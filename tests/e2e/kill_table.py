@@ -18,6 +18,7 @@ from harness import check_equal
 from kill_case import sha1
 
 OPERATIONS = {}
+ELSEWHERE = ["test_rebuild.py"]  # kill a command of their own at points that they name
 
 
 class Operation:
@@ -158,12 +159,36 @@ def link(case):
     case.link("c", "d")
 
 
+TRASH = {"trash.before_copy": 1, "trash.after_copy": 1, "trash.after_commit": 1}
+
+
 @operation("plain", {"unlink.before_disk": 3, "unlink.after_disk": 3, "later.after_append": 3, "later.after_commit": 1,
+                     "forget.before_keep": 3, **{point: 3 for point in TRASH},
                      "forget.before_remove": 3, "forget.after_remove": 3, "forget.after_commit": 3,
                      "dir_vault.after_remove": 3}, have={"1": "synced", "2": "vault", "below/3": "synced"})
 def delete(case):
     for name in ("1", "2", "below/3"):
         case.unlink(name)
+
+
+@operation("plain", {"restore.after_intent": 2, "restore.after_copy": 2, "restore.after_commit": 2, "trash.before_remove": 2,
+                     "trash.after_remove": 2}, have={"a": "synced", "b": "vault"})
+def restore(case):
+    deleted = dict(case.state)
+    for name in deleted:
+        case.unlink(name)
+    case.world.daemon.run("jobs", "wait")
+    for name, data in deleted.items():
+        case.restore(name, data)
+
+
+@operation("plain", TRASH)
+def upload_over_somebody_elses(case):
+    theirs = case.world.bytes()
+    case.world.versions.add(sha1(theirs))
+    os.makedirs(os.path.join(case.world.vault, case.name))
+    write(os.path.join(case.world.vault, case.name, "a"), theirs)
+    case.write("a")
 
 
 @operation("plain", {"unlink.before_disk": 1, "unlink.after_disk": 1}, have={"a": "linked", "c": "synced"})
@@ -307,15 +332,62 @@ def first_listing(world, kill):
     world.recover(case)
 
 
+@operation("alone", {"upload.after_keep": 1})
+def upload_over_what_was_listed(world, kill):
+    """Nobody knows what the vault has under a local file's name."""
+    case = world.case("listed")
+    ours, theirs = world.bytes(), world.bytes()
+    for root, data in ((world.vault, theirs), (world.daemon.local, ours)):
+        world.versions.add(sha1(data))
+        os.makedirs(os.path.join(root, case.name))
+        write(os.path.join(root, case.name, "a"), data)
+    case.state.update({"a": ours, "a (from the vault)": theirs})
+    kill()
+    world.recover(case)
+
+
+@operation("alone", {"aside.after_note": 1, "aside.after_rename": 1})
+def damaged_catalogue(world, kill):
+    case = world.case("damaged")
+    world.start()
+    case.have({"a": "synced", "b": "synced"})
+    world.settle(case)
+    world.daemon.stop()  # its log would heal it
+    with open(world.state + "/catalogue.db", "r+b") as database:
+        database.write(bytes(1 << 16))
+    kill()
+    world.start()
+    world.daemon.stop()
+    world.daemon.cli("rebuild")
+    world.rebuilt = True
+    world.recover(case)
+
+
+@operation("alone", {"snapshot.after_copy": 1, "snapshot.after_put": 1})
+def snapshot(world, kill):
+    case = world.case("kept")
+    every(world, "1s")
+    kill()
+    every(world, "0")
+    world.recover()
+    case.write("a")
+    world.settle(case)
+
+
+def every(world, interval):
+    world.daemon.config["vault"]["snapshot_every"] = interval
+    world.daemon.write_config()
+
+
 def older(world):
     """The catalogue as the first version of mediafs had it."""
     with sqlite3.connect(world.state + "/catalogue.db") as db:
-        db.executescript("DROP TABLE share_entry; ALTER TABLE copy DROP COLUMN lost; DROP INDEX node_evict;"
+        db.executescript("DROP TABLE trash; DROP TABLE share_entry; ALTER TABLE copy DROP COLUMN lost; DROP INDEX node_evict;"
                          "ALTER TABLE node DROP COLUMN evict_at; PRAGMA user_version = 1;")
     db.close()
 
 
-@operation("alone", {"schema.before_commit": 3, "schema.after_commit": 3})
+@operation("alone", {"schema.before_commit": 4, "schema.after_commit": 4})
 def migrate(world, kill):
     case = world.case("older")
     world.start()

@@ -9,6 +9,7 @@ import time
 
 from files import read
 from harness import Failure, check, need_programs, run
+from kill_case import sha1
 from kill_world import World
 
 THREADS = 3
@@ -40,7 +41,9 @@ class Owner(threading.Thread):
         return "f%d" % self.number
 
     def data(self):
-        return self.draw.randbytes(self.draw.choice([1, 4096, 70_000, 1 << 20]))
+        data = self.draw.randbytes(self.draw.choice([1, 4096, 70_000, 1 << 20]))
+        self.world.versions.add(sha1(data))
+        return data
 
     def sync_directory(self):
         fd = os.open(self.case.path(), os.O_RDONLY | os.O_DIRECTORY)

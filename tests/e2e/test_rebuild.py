@@ -112,14 +112,15 @@ class Library:
         check_equal(report["back"], 0, "files that are back")
         return report
 
-    def kills(self):
-        """Killed at each step it is run again, and completes."""
-        for point in ("rebuild.after_snapshot", "rebuild.after_scan", "rebuild.after_listing", "rebuild.before_publish",
-                      "rebuild.after_aside"):
+    def kills(self, snapshot):
+        """Killed at each step it is run again, and completes. All that a snapshot brings has its metadata."""
+        points = ["rebuild.after_snapshot", "rebuild.after_scan", "rebuild.after_listing", "rebuild.before_publish",
+                  "rebuild.after_aside"]
+        for point in points if snapshot else [*points, "rebuild.after_publish", "rebuild.after_metadata"]:
             env, self.daemon.env = self.daemon.env, dict(self.daemon.env, MEDIAFS_CRASH=point)
             done = self.daemon.run("rebuild")
             self.daemon.env = env
-            check_equal(done.returncode, -9, "the end of rebuild at " + point)
+            check_equal(done.returncode, -9, "the end of rebuild at %s: %s" % (point, done.stderr))
 
 
 def lose_and_rebuild(library, how, snapshot, kills=False):
@@ -131,7 +132,7 @@ def lose_and_rebuild(library, how, snapshot, kills=False):
     meanwhile = library.serves_locally()
     check(meanwhile > version, "the data version went back: %d, then %d" % (version, meanwhile))
     if kills:
-        library.kills()
+        library.kills(snapshot)
     library.rebuild(snapshot)
     daemon.start()
     check(daemon.version() > meanwhile, "the data version went back")
