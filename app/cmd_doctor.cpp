@@ -193,6 +193,18 @@ void check_share_names(Findings& out, const Config& config) {
        "them different names, on the server"});
 }
 
+void check_keys(Findings& out, const Config& config) {
+  const std::string file = config.local.state + "/catalogue.db";
+  if (config.vault.url.empty() || access(file.c_str(), R_OK) != 0) return;
+  auto catalogue = tier::Catalogue::open({.path = file, .read_only = true});
+  auto totals = catalogue ? (*catalogue)->totals() : Result<tier::Totals>(catalogue.err());
+  if (!totals || totals->escaped.files == 0) return;
+  out.push_back({Grade::warning,
+                 "objects in the vault whose keys can't be paths: " + std::to_string(totals->escaped.files),
+                 "they can be read, renamed and deleted under names with \xE2\x80\x9B{ in them "
+                 "(docs/configure.md): rename them to be rid of these"});
+}
+
 int run(const Context& context) {
   Findings findings;
   auto config = load_config(context);
@@ -206,6 +218,7 @@ int run(const Context& context) {
     check_mountpoint(findings, *config);
     check_propagation(findings, *config);
     check_share_names(findings, *config);
+    check_keys(findings, *config);
     check_vault(findings, *config);
   }
   static constexpr const char* kGrades[] = {"ok", "warning", "bad"};

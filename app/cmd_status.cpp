@@ -44,6 +44,10 @@ void print_branches(const Json& j) {
              static_cast<unsigned long long>(vault.value("first_listing_objects", std::uint64_t{0})));
     }
     if (vault["error"].is_string()) printf("         %s\n", vault["error"].get<std::string>().c_str());
+    if (vault["escaped"].value("files", 0) > 0) {
+      printf("         %d files have keys that can't be paths; they are shown under other names\n",
+             vault["escaped"].value("files", 0));
+    }
     if (vault["lost"].value("files", 0) > 0) {
       printf("         LOST: %d files that the vault no longer has, and nobody else\n",
              vault["lost"].value("files", 0));

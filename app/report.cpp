@@ -226,6 +226,7 @@ Result<Json> status_report(const View& view) {
   if (vault.is_object()) {
     vault.update(totals_json(totals.vault));
     vault["lost"] = totals_json(totals.lost);
+    vault["escaped"] = totals_json(totals.escaped);
   }
   return Json{{"mountpoint", view.mountpoint},
               {"program_version", MEDIAFS_VERSION},
@@ -258,6 +259,7 @@ Result<Json> tier_report(const View& view) {
   if (vault.is_object()) {
     vault.update(totals_json(totals.vault));
     vault["lost"] = totals_json(totals.lost);
+    vault["escaped"] = totals_json(totals.escaped);
   }
   return Json{{"local", std::move(local)},
               {"vault", std::move(vault)},

@@ -154,6 +154,13 @@ Status settle_key(Tx& tx, const Node& node, const std::string& key);
 Result<std::int64_t> key_owner(sql::Connection& db, std::string_view key,
                                std::int64_t other_than);  // 0: none; a lost copy owns nothing
 Result<bool> key_in_use(sql::Connection& db, std::string_view key);
+// The same under whichever name the object has (vault/names.h).
+Result<std::int64_t> object_owner(sql::Connection& db, std::string_view key, std::int64_t other_than);
+
+// --- folder_markers.cpp
+// Another program keeps the folder by an object: it goes when the directory does, or gets another name.
+Status note_marker(Tx& tx, std::string_view folder);
+Status forget_markers(Tx& tx, std::string_view folder);  // and those below it
 
 // --- loss.cpp
 // Its object is gone. With a local copy the vault's goes and is made again; without, it stays, marked lost.

@@ -1,6 +1,6 @@
 // The vault in a bucket of AWS S3 or a compatible server.
 // Threads:    as vault.h. Callbacks of reads run on the HTTP client's thread or the retry timer's.
-// Shapes:     an object's key in the bucket = prefix + "/" + key. Metadata: x-amz-meta-mtime as rclone writes it, and
+// Shapes:     an object's key in the bucket = prefix + "/" + what key_of_path(key) is (names.h). Metadata: x-amz-meta-mtime as rclone writes it, and
 //             x-amz-meta-mediafs-{mode,uid,gid,checksum,sha1}. An etag is kept without its quotes.
 // Units:      bytes.
 // Errors:     as vault.h; texts come from the server's Code and Message, bounded, never with a secret.

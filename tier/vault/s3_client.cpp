@@ -6,6 +6,7 @@
 
 #include "common/fd.h"
 #include "common/path.h"
+#include "tier/vault/names.h"
 #include "tier/vault/s3_errors.h"
 #include "tier/vault/s3_xml.h"
 
@@ -66,11 +67,12 @@ S3Client::S3Client(Options options)
       sending_({.max_connections = kSendConnections, .user_agent = "mediafs", .ca_file = options_.ca_file}) {}
 
 std::string S3Client::object_key(const std::string& key) const {
-  return join_path(options_.prefix, key);
+  auto stored = key_of_path(key);
+  return join_path(options_.prefix, stored ? *stored : key);
 }
 
 std::string S3Client::list_prefix(const std::string& folder) const {
-  const std::string full = join_path(options_.prefix, folder);
+  const std::string full = object_key(folder);
   return full.empty() ? full : full + "/";
 }
 

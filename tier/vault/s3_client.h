@@ -66,7 +66,8 @@ class S3Client {
   std::stop_token stopping() const { return stop_.get_token(); }
   void stop() { stop_.request_stop(); }
 
-  std::string object_key(const std::string& key) const;  // with the prefix
+  // As the bucket has it. REQUIRES: a key that key_of_path() takes.
+  std::string object_key(const std::string& key) const;
   std::string list_prefix(const std::string& folder) const;
   std::string copy_source(const std::string& key) const;
   std::string url_for_people() const;

@@ -47,6 +47,9 @@ struct ObjectInfo {
   // From the object's metadata where the call reads it (head, put), else from the listing's last-modified.
   ObjectMeta meta;
   bool meta_known = false;  // false: only meta.mtime_ns is set, from the listing
+  // In a listing, of a store whose keys are any bytes: its key is what names.h makes of the store's own.
+  bool any_key = false;
+  bool folder = false;  // likewise: no object, but an empty folder that another program keeps so
 };
 
 struct PutSource {
