@@ -205,6 +205,14 @@ void check_keys(Findings& out, const Config& config) {
                  "(docs/configure.md): rename them to be rid of these"});
 }
 
+// libcurl sends a password readable to whoever listens.
+void check_password(Findings& out, const Config& config) {
+  const auto credentials = load_credentials(config, process_environment());
+  if (!config.vault.url.starts_with("webdav://") || !credentials || credentials->password.empty()) return;
+  out.push_back({Grade::warning, "the vault's password is sent over the network readably",
+                 "use webdavs:// outside your own network"});
+}
+
 int run(const Context& context) {
   Findings findings;
   auto config = load_config(context);
@@ -219,6 +227,7 @@ int run(const Context& context) {
     check_propagation(findings, *config);
     check_share_names(findings, *config);
     check_keys(findings, *config);
+    check_password(findings, *config);
     check_vault(findings, *config);
   }
   static constexpr const char* kGrades[] = {"ok", "warning", "bad"};

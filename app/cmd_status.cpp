@@ -44,6 +44,12 @@ void print_branches(const Json& j) {
              static_cast<unsigned long long>(vault.value("first_listing_objects", std::uint64_t{0})));
     }
     if (vault["error"].is_string()) printf("         %s\n", vault["error"].get<std::string>().c_str());
+    if (const Json& limits = vault["limits"]; limits.is_object()) {
+      for (const char* way : {"upload", "download"}) {
+        const auto rate = limits.value(std::string(way) + "_bytes_per_second", std::uint64_t{0});
+        if (rate > 0) printf("         %s limit %s/s\n", way, human_bytes(rate).c_str());
+      }
+    }
     if (vault["escaped"].value("files", 0) > 0) {
       printf("         %d files have keys that can't be paths; they are shown under other names\n",
              vault["escaped"].value("files", 0));

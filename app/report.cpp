@@ -207,6 +207,11 @@ Json change_json(const tier::Change& change) {
   return j;
 }
 
+Json limits_json(const View& view) {
+  return {{"upload_bytes_per_second", view.limits->upload.bytes_per_second()},
+          {"download_bytes_per_second", view.limits->download.bytes_per_second()}};
+}
+
 Json share_json(const View& view) {
   const std::string& path = view.branches.config.share.path;
   if (path.empty()) return nullptr;
@@ -227,6 +232,7 @@ Result<Json> status_report(const View& view) {
     vault.update(totals_json(totals.vault));
     vault["lost"] = totals_json(totals.lost);
     vault["escaped"] = totals_json(totals.escaped);
+    vault["limits"] = view.limits == nullptr ? Json(nullptr) : limits_json(view);
   }
   return Json{{"mountpoint", view.mountpoint},
               {"program_version", MEDIAFS_VERSION},
@@ -260,6 +266,7 @@ Result<Json> tier_report(const View& view) {
     vault.update(totals_json(totals.vault));
     vault["lost"] = totals_json(totals.lost);
     vault["escaped"] = totals_json(totals.escaped);
+    vault["limits"] = view.limits == nullptr ? Json(nullptr) : limits_json(view);
   }
   return Json{{"local", std::move(local)},
               {"vault", std::move(vault)},

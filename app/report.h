@@ -14,6 +14,7 @@
 #include "tier/mover.h"
 #include "tier/reconcile.h"
 #include "tier/stream.h"
+#include "tier/vault/rate.h"
 #include "tier/vault_identity.h"
 #include "watcher/watcher.h"
 
@@ -32,6 +33,7 @@ struct View {
   const watcher::Watcher* watcher = nullptr;
   const fs::Mount* mount = nullptr;
   const tier::Reconcile* reconcile = nullptr;
+  tier::Limits* limits = nullptr;  // of the vault
   std::string mountpoint = {};
   WallNs started_ns = 0;
 };
@@ -39,6 +41,7 @@ struct View {
 Result<Json> status_report(const View& view);
 Result<Json> tier_report(const View& view);
 Result<Json> jobs_report(const View& view, std::optional<tier::JobState> state, std::size_t limit);
+Json limits_json(const View& view);  // REQUIRES: view.limits
 Json job_json(const tier::Job& job);
 Json node_json(const tier::Node& node);  // for `tier where`
 Json change_json(const tier::Change& change);

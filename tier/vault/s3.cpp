@@ -66,7 +66,7 @@ Result<Options> options_from(const Config& config, const Credentials& credential
   Options options;
   options.region = config.vault.region.empty() ? "us-east-1" : config.vault.region;
   options.credentials = credentials;
-  options.upload_limit = config.vault.upload_limit;
+  options.ca_file = config.vault.ca;
   if (!config.local.state.empty()) options.notes_folder = config.local.state + "/uploads";
   MEDIAFS_TRY(parse_url(config.vault.url, options));
   if (config.vault.endpoint.empty()) {

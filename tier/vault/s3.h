@@ -18,6 +18,7 @@
 #include <memory>
 #include <string>
 
+#include "tier/vault/rate.h"
 #include "tier/vault/vault.h"
 
 namespace mediafs::tier::s3 {
@@ -32,7 +33,7 @@ struct Options {
   bool path_style = true;
   Credentials credentials = {};
   std::function<Result<Credentials>()> read_credentials = {};  // again, once the server refuses those
-  std::uint64_t upload_limit = 0;
+  std::shared_ptr<Limits> limits = std::make_shared<Limits>();
   std::chrono::milliseconds connect_timeout{10'000};
   std::chrono::milliseconds stall_timeout{30'000};
   // Of one request, beside the time that its bytes may take.

@@ -77,6 +77,7 @@ class S3Client {
   http::Request prepare(const Call& call);
   Verdict judge(const Call& call, const Result<http::Response>& outcome);
   RetryBudget& budget() { return budget_; }
+  RateLimit& download_limit() { return options_.limits->download; }
   std::uint64_t access_version() const { return access_.version(); }
 
  private:
@@ -87,7 +88,6 @@ class S3Client {
 
   const Options options_;
   Access access_;
-  RateLimit limit_;
   RetryBudget budget_;
   std::atomic<std::int64_t> clock_offset_s_{0};  // the server's clock minus ours, once it complained
   std::stop_source stop_;

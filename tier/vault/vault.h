@@ -111,7 +111,12 @@ class Vault {
   Result<std::size_t> read(ReadRequest request, std::span<std::byte> into);
 };
 
-// By the scheme of config.vault.url. Checks names and credentials' presence, makes no request.
-Result<std::unique_ptr<Vault>> open_vault(const Config& config, const Credentials& credentials);
+struct Limits;  // rate.h
+
+// By the scheme of config.vault.url. Checks names and credentials' presence, makes no request. `limits` can be changed
+// while it works; without them they are the configuration's.
+Result<std::unique_ptr<Vault>> open_vault(const Config& config, const Credentials& credentials,
+                                          std::shared_ptr<Limits> limits = {});
+std::shared_ptr<Limits> limits_from(const Config& config);
 
 }  // namespace mediafs::tier
