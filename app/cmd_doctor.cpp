@@ -221,6 +221,26 @@ void check_share_names(Findings& out, const Config& config) {
        "them different names, on the server"});
 }
 
+void check_keys(Findings& out, const Config& config) {
+  const std::string file = config.local.state + "/catalogue.db";
+  if (config.vault.url.empty() || access(file.c_str(), R_OK) != 0) return;
+  auto catalogue = tier::Catalogue::open({.path = file, .read_only = true});
+  auto totals = catalogue ? (*catalogue)->totals() : Result<tier::Totals>(catalogue.err());
+  if (!totals || totals->escaped.files == 0) return;
+  out.push_back({Grade::warning,
+                 "objects in the vault whose keys can't be paths: " + std::to_string(totals->escaped.files),
+                 "they can be read, renamed and deleted under names with \xE2\x80\x9B{ in them "
+                 "(docs/configure.md): rename them to be rid of these"});
+}
+
+// libcurl sends a password readable to whoever listens.
+void check_password(Findings& out, const Config& config) {
+  const auto credentials = load_credentials(config, process_environment());
+  if (!config.vault.url.starts_with("webdav://") || !credentials || credentials->password.empty()) return;
+  out.push_back({Grade::warning, "the vault's password is sent over the network readably",
+                 "use webdavs:// outside your own network"});
+}
+
 int run(const Context& context) {
   Findings findings;
   auto config = load_config(context);
@@ -235,6 +255,8 @@ int run(const Context& context) {
     check_propagation(findings, *config);
     check_catalogue(findings, *config);
     check_share_names(findings, *config);
+    check_keys(findings, *config);
+    check_password(findings, *config);
     check_vault(findings, *config);
   }
   static constexpr const char* kGrades[] = {"ok", "warning", "bad"};

@@ -48,6 +48,16 @@ void print_branches(const Json& j) {
              bytes_at(trash, "bytes").c_str());
     }
     if (vault["error"].is_string()) printf("         %s\n", vault["error"].get<std::string>().c_str());
+    if (const Json& limits = vault["limits"]; limits.is_object()) {
+      for (const char* way : {"upload", "download"}) {
+        const auto rate = limits.value(std::string(way) + "_bytes_per_second", std::uint64_t{0});
+        if (rate > 0) printf("         %s limit %s/s\n", way, human_bytes(rate).c_str());
+      }
+    }
+    if (vault["escaped"].value("files", 0) > 0) {
+      printf("         %d files have keys that can't be paths; they are shown under other names\n",
+             vault["escaped"].value("files", 0));
+    }
     if (vault["lost"].value("files", 0) > 0) {
       printf("         LOST: %d files that the vault no longer has, and nobody else\n",
              vault["lost"].value("files", 0));

@@ -7,6 +7,7 @@
 #include "app/cli.h"
 #include "app/progress.h"
 #include "app/report.h"
+#include "common/config.h"
 
 namespace mediafs::app {
 
@@ -18,6 +19,7 @@ struct TierArguments {
   std::vector<std::string> paths;
   bool dry_run = false;
   std::string older_than;
+  std::string upload, download;
 };
 
 std::string line_of(const Json& j) {
@@ -148,6 +150,33 @@ int where(const Context& context, const TierArguments& args) {
   return kDone;
 }
 
+std::string rate_text(std::uint64_t bytes_per_second) {
+  return bytes_per_second == 0 ? "no limit" : human_bytes(bytes_per_second) + "/s";
+}
+
+int limit(const Context& context, const TierArguments& args) {
+  Json request = Json::object();
+  for (const auto& [name, text] : {std::pair("upload", args.upload), std::pair("download", args.download)}) {
+    if (text.empty()) continue;
+    auto rate = parse_size(text);
+    if (!rate)
+      return fail(context,
+                  make_error(ErrorCode::invalid, "--" + std::string(name) + " " + text, rate.err().cause));
+    request[name] = *rate;
+  }
+  auto daemon = daemon_for(context, {});
+  if (!daemon) return fail(context, daemon.err());
+  auto j = call(context, *daemon, "tier_limit", request);
+  if (!j) return fail(context, j.err());
+  if (context.json) {
+    print_json(*j);
+  } else {
+    std::cout << "upload    " << rate_text(j->value("upload_bytes_per_second", std::uint64_t{0}))
+              << "\ndownload  " << rate_text(j->value("download_bytes_per_second", std::uint64_t{0})) << "\n";
+  }
+  return kDone;
+}
+
 }  // namespace
 
 void add_tier(CLI::App& app, Context& context) {
@@ -184,6 +213,14 @@ void add_tier(CLI::App& app, Context& context) {
       [](const Context& c, const TierArguments& a) { return pin(c, a, false); })
       ->get_option("PATH")
       ->required();
+  auto* limits = command->add_subcommand(
+      "limit",
+      "how fast the vault is written and read, at once and until the next start; without options: tell");
+  add_common(*limits, context);
+  limits->add_option("--upload", args->upload,
+                     "bytes a second for all uploads together, such as 5M; 0: no limit");
+  limits->add_option("--download", args->download, "the same for all that is read from the vault");
+  limits->callback([args, &context] { context.run = [args, &context] { return limit(context, *args); }; });
   add("where", "which branches have a file, in which state, since when", where)
       ->get_option("PATH")
       ->required();

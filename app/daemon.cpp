@@ -69,6 +69,7 @@ struct Daemon::Parts {
   tier::Branches branches;
   tier::Readiness ready;
   std::unique_ptr<tier::Catalogue> catalogue;
+  std::shared_ptr<tier::Limits> limits;  // of the vault, which can be changed while it works
   std::unique_ptr<tier::GuardedVault> vault;
   tier::Claims claims;
   Activity activity;
@@ -110,6 +111,7 @@ struct Daemon::Parts {
             .watcher = watcher.get(),
             .mount = mount.get(),
             .reconcile = reconcile.get(),
+            .limits = limits.get(),
             .mountpoint = config.mount.path,
             .started_ns = started_ns};
   }
@@ -128,7 +130,8 @@ struct Daemon::Parts {
 Status Daemon::Parts::open_tier(const Credentials& credentials, bool new_vault) {
   std::unique_ptr<tier::Vault> driver;
   if (!config.vault.url.empty()) {
-    MEDIAFS_ASSIGN(driver, tier::open_vault(config, credentials));
+    limits = tier::limits_from(config);
+    MEDIAFS_ASSIGN(driver, tier::open_vault(config, credentials, limits));
   }
   branches.config = config;
   branches.claims = &claims;

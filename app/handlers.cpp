@@ -5,6 +5,7 @@
 
 #include "app/drain.h"
 #include "common/http.h"
+#include "common/log.h"
 #include "common/path.h"
 
 namespace mediafs::app {
@@ -197,6 +198,18 @@ Result<Json> pause_jobs(const HandlerParts& parts, const Json& args, bool paused
   return Json{{"stage", stage}, {"paused", paused}};
 }
 
+// Until the next start: the configuration stays as it is.
+Result<Json> set_limits(const HandlerParts& parts, const Json& args) {
+  tier::Limits* limits = parts.view.limits;
+  if (limits == nullptr) return make_error(ErrorCode::invalid, "tier limit", "no vault is configured");
+  if (args.contains("upload")) limits->upload.set(args["upload"].get<std::uint64_t>());
+  if (args.contains("download")) limits->download.set(args["download"].get<std::uint64_t>());
+  Json now = limits_json(parts.view);
+  if (!args.empty())
+    log::info("the vault's limits were changed, until the next start", {{"now", now.dump()}});
+  return now;
+}
+
 }  // namespace
 
 Result<Paths> paths_of(const Json& args) {
@@ -226,6 +239,7 @@ void add_handlers(ControlServer& server, const HandlerParts& parts) {
   add("verify_vault", verify_vault);
   add("tier_pin", [](P p, J a, S, T) { return set_pinned(p, a, true); });
   add("tier_unpin", [](P p, J a, S, T) { return set_pinned(p, a, false); });
+  add("tier_limit", [](P p, J a, S, T) { return set_limits(p, a); });
   add("tier_where", [](P p, J a, S, T) { return where(p, a); });
   add("trash_list", trash_list);
   add("trash_restore", trash_restore);

@@ -244,6 +244,11 @@ Json trash_json(const tier::TrashEntry& entry, std::optional<std::chrono::millis
           {"key", printable(waiting ? entry.source : entry.key)}};
 }
 
+Json limits_json(const View& view) {
+  return {{"upload_bytes_per_second", view.limits->upload.bytes_per_second()},
+          {"download_bytes_per_second", view.limits->download.bytes_per_second()}};
+}
+
 Json share_json(const View& view) {
   const std::string& path = view.branches.config.share.path;
   if (path.empty()) return nullptr;
@@ -264,6 +269,8 @@ Result<Json> status_report(const View& view) {
     vault.update(totals_json(totals.vault));
     vault["lost"] = totals_json(totals.lost);
     vault["trash"] = totals_json(totals.trash);
+    vault["escaped"] = totals_json(totals.escaped);
+    vault["limits"] = view.limits == nullptr ? Json(nullptr) : limits_json(view);
   }
   return Json{{"mountpoint", view.mountpoint},
               {"program_version", MEDIAFS_VERSION},
@@ -298,6 +305,8 @@ Result<Json> tier_report(const View& view) {
     vault.update(totals_json(totals.vault));
     vault["lost"] = totals_json(totals.lost);
     vault["trash"] = totals_json(totals.trash);
+    vault["escaped"] = totals_json(totals.escaped);
+    vault["limits"] = view.limits == nullptr ? Json(nullptr) : limits_json(view);
   }
   return Json{{"local", std::move(local)},
               {"vault", std::move(vault)},

@@ -16,6 +16,7 @@
 #include "tier/mover.h"
 #include "tier/reconcile.h"
 #include "tier/stream.h"
+#include "tier/vault/rate.h"
 #include "tier/vault_identity.h"
 #include "watcher/watcher.h"
 
@@ -34,6 +35,7 @@ struct View {
   const watcher::Watcher* watcher = nullptr;
   const fs::Mount* mount = nullptr;
   const tier::Reconcile* reconcile = nullptr;
+  tier::Limits* limits = nullptr;  // of the vault
   std::string mountpoint = {};
   WallNs started_ns = 0;
 };
@@ -47,6 +49,7 @@ struct TrashQuery {
   std::size_t limit = 10'000;                         // of what is listed: an answer is held in memory
 };
 Result<Json> trash_report(tier::Catalogue& catalogue, const TrashQuery& query);
+Json limits_json(const View& view);  // REQUIRES: view.limits
 Json job_json(const tier::Job& job);
 Json node_json(const tier::Node& node);  // for `tier where`
 Json change_json(const tier::Change& change);

@@ -60,8 +60,10 @@ struct Config {
     std::string endpoint;
     bool path_style = true;
     std::string region = "us-east-1";
-    std::string credentials;         // a file
-    std::uint64_t upload_limit = 0;  // bytes a second
+    std::string credentials;           // a file
+    std::string ca;                    // a file of certificates in the place of the system's
+    std::uint64_t upload_limit = 0;    // bytes a second
+    std::uint64_t download_limit = 0;  // likewise
     std::uint64_t cache_bytes = 20ULL << 30;
     std::chrono::milliseconds trash =
         std::chrono::hours(30 * 24);  // how long deleted files' objects are kept

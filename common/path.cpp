@@ -115,6 +115,11 @@ bool glob_match(std::string_view pattern, std::string_view name) {
   return ::fnmatch(std::string(pattern).c_str(), std::string(name).c_str(), 0) == 0;
 }
 
+std::size_t utf8_length(std::string_view bytes) {
+  std::uint32_t point = 0;
+  return bytes.empty() ? 0 : utf8_length(bytes, point);
+}
+
 std::string printable(std::string_view bytes) {
   constexpr std::string_view kHex = "0123456789abcdef";
   std::string out;

@@ -4,6 +4,7 @@
 // Errors:     invalid, name_too_long.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -24,6 +25,8 @@ inline constexpr std::string_view kTemporaryPrefix = ".mediafs-tmp.";
 bool is_temporary(std::string_view path);
 std::string sidecar_path(std::string_view media, std::string_view algorithm);
 bool glob_match(std::string_view pattern, std::string_view name);  // fnmatch(3) without flags
+// The length of the well-formed UTF-8 sequence that `bytes` begin with; 0: they begin with none.
+std::size_t utf8_length(std::string_view bytes);
 // A name for logs and terminals: control characters and invalid UTF-8 escaped as \xNN.
 std::string printable(std::string_view bytes);
 

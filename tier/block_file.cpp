@@ -66,6 +66,26 @@ Fd open_direct(int dir, const std::string& name) {
   return direct ? std::move(*direct) : Fd();
 }
 
+// Whether no block of a map's lies in a hole, as in a file that was truncated, or restored without its content: zeros
+// must not be served for what nobody wrote. File systems that can't tell holes say that there are none.
+bool has_all(int data, std::uint64_t size_bytes, const std::vector<ExtentWord>& words) {
+  std::uint64_t content_until = 0;  // from the block that was looked at last
+  for (const auto& [extent, bits] : words) {
+    for (std::uint64_t i = 0; i < kExtentBlocks; ++i) {
+      if ((bits >> i & 1U) == 0) continue;
+      const auto block = extent * kExtentBlocks + i;
+      const auto from = block * kBlockBytes;
+      const auto end = from + block_bytes(size_bytes, block);
+      if (end <= content_until) continue;
+      const auto hole = ::lseek(data, static_cast<off_t>(from), SEEK_HOLE);
+      if (hole < 0) return true;
+      content_until = static_cast<std::uint64_t>(hole);
+      if (end > content_until) return false;
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 std::string block_file_name(const CachedObject& object) {
@@ -110,10 +130,14 @@ Result<LoadedMap> load_block_map(int dir, const std::string& name) {
     if ((words[i] & ~valid_bits(head.size_bytes, i)) != 0) return bad_map(name, "bits beyond the end");
     if (words[i] != 0) loaded.words.emplace_back(i, words[i]);
   }
-  MEDIAFS_ASSIGN(const auto data, stat_at(dir, name + ".data"));
-  if (!S_ISREG(data.st_mode) || static_cast<std::uint64_t>(data.st_size) != head.size_bytes) {
+  MEDIAFS_ASSIGN(const auto data,
+                 open_at(dir, name + ".data", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  MEDIAFS_ASSIGN(const auto about, stat_fd(data.get()));
+  if (!S_ISREG(about.st_mode) || static_cast<std::uint64_t>(about.st_size) != head.size_bytes) {
     return bad_map(name, "its data file has another size");
   }
+  if (!has_all(data.get(), head.size_bytes, loaded.words))
+    return bad_map(name, "its data file has not all that it should");
   return loaded;
 }
 

@@ -2,7 +2,8 @@
 // object it is and a word for each extent with a bit for each block. NAME is the hash of (key, etag, size).
 // Threads:    BlockFiles: reads of `data` from any thread, the rest from one thread at a time.
 // Shapes:     block = 64 KiB, the last one short; extent = 32 blocks = 2 MiB. Native byte order: the magic shows it.
-// Errors:     corrupt (not a map of ours, or not of this name: drop it), and those of the file system.
+// Errors:     corrupt (not a map of ours, not of this name, or of data that is not there: drop it), and those of the file
+//             system.
 // Crash:      the caller writes a bit after the data is synced, and syncs a cleared bit before the data goes.
 #pragma once
 

@@ -11,6 +11,7 @@
 
 #include "common/result.h"
 #include "common/sync.h"
+#include "tier/vault/names.h"
 
 namespace mediafs::tier {
 
@@ -35,8 +36,9 @@ class Claims {
   Result<Claim> claim(std::vector<std::string> paths,
                       std::chrono::milliseconds timeout = std::chrono::seconds(30)) EXCLUDES(mutex_);
   Result<Claim> claim(std::string path) { return claim(std::vector<std::string>{std::move(path)}); }
-  // Vault keys are claimed in a space of their own, so that a key and the equal path don't meet.
-  static std::string key_claim(const std::string& key) { return "\x01vault/" + key; }
+  // Vault keys are claimed in a space of their own, so that a key and the equal path don't meet; the marked names of an
+  // object (vault/names.h) are one claim.
+  static std::string key_claim(const std::string& key) { return "\x01vault/" + unmarked(key); }
 
  private:
   bool free(const std::vector<std::string>& paths) const REQUIRES(mutex_);

@@ -22,7 +22,8 @@ Status FirstListing::take(std::vector<ObjectInfo>&& page) {
   files.reserve(shown);
   for (ObjectInfo& o : page) {
     if (!b_.is_state(o.key))
-      files.push_back({std::move(o.key), o.size_bytes, o.meta.mtime_ns, std::move(o.etag)});
+      files.push_back(
+          {std::move(o.key), o.size_bytes, o.meta.mtime_ns, std::move(o.etag), o.any_key, o.folder});
   }
   crash_point("first_listing.before_page");
   MEDIAFS_ASSIGN(const std::size_t added, b_.catalogue->import_listing(files, last));
@@ -62,6 +63,13 @@ Status FirstListing::run(const std::stop_token& stop) {
   MEDIAFS_TRY(b_.catalogue->set_setting(kVaultListed, "yes"));
   crash_point("first_listing.after_done");
   if (found_ > 0) log::info("the vault's listing is in the catalogue", {{"files", found_}});
+  MEDIAFS_ASSIGN(const Totals totals, b_.catalogue->totals());
+  if (totals.escaped.files == 0) return {};
+  log::warning(
+      "some of the vault's objects have keys that can't be paths: they are shown under other names, with "
+      "\xE2\x80\x9B{ "
+      "in them (`mediafs doctor` says more)",
+      {{"files", totals.escaped.files}});
   return {};
 }
 

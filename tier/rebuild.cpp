@@ -174,7 +174,8 @@ Status Rebuild::list(Recovery& recovery) {
         std::vector<VaultFile> files;
         files.reserve(page.size());
         for (ObjectInfo& o : page)
-          files.push_back({std::move(o.key), o.size_bytes, o.meta.mtime_ns, std::move(o.etag)});
+          files.push_back(
+              {std::move(o.key), o.size_bytes, o.meta.mtime_ns, std::move(o.etag), o.any_key, o.folder});
         taken = recovery.take_page(files);
         seen += files.size();
         tell("listing the vault", seen);

@@ -48,7 +48,7 @@ def flipped(head, body):
     def other(match):
         digit = match.group(2)
         return match.group(1) + (b"1" if digit == b"0" else b"0")
-    head = re.sub(rb'(?i)(\netag:\s*"?)([0-9a-f])', other, head)
+    head = re.sub(rb'(?i)(\netag:\s*(?:W/)?"?)([0-9a-f])', other, head)
     if body.startswith(b"<"):
         return head, re.sub(rb"(<ETag>(?:&quot;|\")?)([0-9a-f])", other, body)
     if body:

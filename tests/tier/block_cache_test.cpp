@@ -205,6 +205,19 @@ TEST_CASE("block cache: damaged files are dropped at start, strange ones left al
   SUBCASE("short data") {
     REQUIRE(::truncate(data.c_str(), 100) == 0);
   }
+  SUBCASE("data of the right size without its content") {
+    struct stat st {};
+    REQUIRE(::stat(data.c_str(), &st) == 0);
+    REQUIRE(::truncate(data.c_str(), 0) == 0);
+    REQUIRE(::truncate(data.c_str(), st.st_size) == 0);
+  }
+  SUBCASE("a bit for what was never written") {
+    overwrite(map, 4096, "\x1f");
+  }
+  SUBCASE("another file in the data's place") {
+    REQUIRE(::unlink(data.c_str()) == 0);
+    REQUIRE(::symlink("/dev/zero", data.c_str()) == 0);
+  }
   SUBCASE("no data") {
     REQUIRE(::unlink(data.c_str()) == 0);
   }

@@ -1,4 +1,5 @@
 #include "catalogue_fixture.h"
+#include "tier/vault/names.h"
 
 namespace mediafs::tier {
 
@@ -212,6 +213,66 @@ TEST_CASE_FIXTURE(CatalogueFixture, "a listing: new files, their directories, an
   CHECK_FALSE(listed[0].has_local);
   CHECK(listed[1].shown.kind == NodeKind::directory);
   CHECK(cat().list("nowhere")->empty());
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture, "a listing of a store that takes any key: what is file and folder") {
+  adopted("local", file_stat(11, 5, 10));
+  adopted("D", directory_stat(6));
+  const auto any = [](const char* key, const char* etag) { return VaultFile{key, 10, 1, etag, true, false}; };
+  const std::vector<VaultFile> page{any("D", "d"),     any("a", "a"),       any("a/b", "b"),
+                                    any("a/c/d", "c"), any("local/x", "x"), any("late/deep/y", "y"),
+                                    any("late", "l")};
+  CHECK(*cat().import_listing(page) == 7);
+  CHECK(node(marked_file("a"))->vault->etag == "a");
+  CHECK(node(marked_file("a"))->vault->key == marked_file("a"));
+  CHECK(node("a")->kind == NodeKind::directory);
+  CHECK(node("a/b"));
+  CHECK(node("a/c/d"));
+  CHECK(node(marked_file("D"))->vault->etag == "d");
+  CHECK(node(marked_file("late"))->vault->etag == "l");
+  CHECK(node("local")->local);  // what is on the disk keeps its name
+  CHECK(node(marked_folder("local") + "/x")->vault->etag == "x");
+  CHECK_FALSE(has_job("relocate", marked_file("a")));  // the object stays where it is
+  CHECK(cat().totals()->escaped.files == 4);
+  CHECK(*cat().import_listing(page) == 0);  // taken again, it is the same
+
+  // The marked names and the plain one are one object.
+  CHECK(*cat().key_owner("a") == node(marked_file("a"))->id);
+  CHECK(*cat().key_in_use("a"));
+  CHECK(*cat().key_owner("local/x") == node(marked_folder("local") + "/x")->id);
+  REQUIRE(cat().remove(marked_file("a"), true));
+  CHECK(has_job("forget", marked_file("a")));
+  CHECK_FALSE(*cat().key_in_use(marked_file("a")));
+  REQUIRE(cat().remove("a/b", true));
+  REQUIRE(cat().remove("a/c/d", true));
+  REQUIRE(cat().remove("a/c", true));
+  REQUIRE(cat().remove("a", true));
+  adopted("a", file_stat(12, 5, 10));
+  CHECK(*cat().key_in_use(marked_file("a")));  // its upload is to come: nothing may be removed there
+}
+
+TEST_CASE_FIXTURE(CatalogueFixture, "a listing with folders that another program keeps") {
+  const auto folder = [](const char* key) { return VaultFile{key, 0, 1, "e", true, true}; };
+  CHECK(*cat().import_listing({folder("Empty"),
+                               folder("Empty/below"),
+                               folder("Empty0"),
+                               {"Full/a", 1, 1, "e", true},
+                               folder("Full")}) == 1);
+  CHECK(node("Empty/below")->kind == NodeKind::directory);
+  CHECK(cat().list("")->size() == 3);
+  // A directory that goes, or gets another name, takes its object along.
+  REQUIRE(cat().rename({"Empty", "Moved", {}}));
+  CHECK(has_job("forget", folder_marker("Empty")));
+  CHECK(has_job("forget", folder_marker("Empty/below")));
+  CHECK_FALSE(has_job("forget", folder_marker("Empty0")));
+  CHECK(node("Moved/below"));
+  REQUIRE(cat().remove("Empty0", true));
+  CHECK(has_job("forget", folder_marker("Empty0")));
+  CHECK(*cat().import_listing({folder("Empty0")}) == 0);
+  CHECK_FALSE(node("Empty0"));  // deleted stays deleted
+  REQUIRE(cat().forgotten(folder_marker("Empty0")));
+  CHECK(*cat().import_listing({folder("Empty0")}) == 0);
+  CHECK(node("Empty0"));
 }
 
 TEST_CASE_FIXTURE(CatalogueFixture, "the first HEAD of a listed file") {

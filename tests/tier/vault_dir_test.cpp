@@ -5,6 +5,8 @@
 
 #include <filesystem>
 #include <fstream>
+#include <future>
+#include <thread>
 
 #include "tests/tier/vault_contract.h"
 #include "tier/vault/dir.h"
@@ -16,7 +18,7 @@ namespace stdfs = std::filesystem;
 
 TEST_CASE("dir vault: a missing place is offline and is not filled") {
   const TempFolder folder;
-  const auto unmounted = open_dir_vault(folder.path() + "/disk/vault", 0);
+  const auto unmounted = open_dir_vault(folder.path() + "/disk/vault");
   const Source source("x");
   CHECK(code_of(unmounted->probe()) == ErrorCode::offline);
   CHECK(code_of(unmounted->put("a", source.put(), {}, {})) == ErrorCode::offline);
@@ -31,7 +33,7 @@ TEST_CASE("dir vault: a missing place is offline and is not filled") {
 TEST_CASE("dir vault: a root that goes away while we run is offline, and so is an empty one in its place") {
   const TempFolder folder;
   const std::string root = folder.path() + "/vault";
-  const auto vault = open_dir_vault(root, 0);
+  const auto vault = open_dir_vault(root);
   put_bytes(*vault, "a", "x");
   stdfs::rename(root, folder.path() + "/elsewhere");
   const Source source("y");
@@ -50,7 +52,7 @@ TEST_CASE("dir vault: a root that goes away while we run is offline, and so is a
 TEST_CASE("dir vault: symlinks are not followed and not listed") {
   const TempFolder folder;
   const std::string root = folder.path() + "/vault";
-  const auto vault = open_dir_vault(root, 0);
+  const auto vault = open_dir_vault(root);
   check_ok(vault->probe());
   stdfs::create_directory(folder.path() + "/outside");
   std::ofstream(folder.path() + "/outside/secret") << "secret";
@@ -72,7 +74,7 @@ TEST_CASE("dir vault: symlinks are not followed and not listed") {
 TEST_CASE("dir vault: empty folders go with their last object, never the root") {
   const TempFolder folder;
   const std::string root = folder.path() + "/vault";
-  const auto vault = open_dir_vault(root, 0);
+  const auto vault = open_dir_vault(root);
   put_bytes(*vault, "a/b/c/d", "x");
   put_bytes(*vault, "a/e", "x");
   check_ok(vault->remove("a/b/c/d"));
@@ -88,7 +90,7 @@ TEST_CASE("dir vault: empty folders go with their last object, never the root") 
 TEST_CASE("dir vault: a file that another program changed loses its checksum, not its place") {
   const TempFolder folder;
   const std::string root = folder.path() + "/vault";
-  const auto vault = open_dir_vault(root, 0);
+  const auto vault = open_dir_vault(root);
   const std::string etag = put_bytes(*vault, "a", "before").info.etag;
   CHECK(value_of(vault->head("a")).meta.checksum.has_value());
   std::ofstream(root + "/a") << "behind our back";
@@ -126,7 +128,7 @@ TEST_CASE("dir vault: a copy with nothing new to tell takes no room, and outlive
 
 TEST_CASE("dir vault: the driver's own folder is no key, a folder is no object") {
   const TempFolder folder;
-  const auto vault = open_dir_vault(folder.path() + "/vault", 0);
+  const auto vault = open_dir_vault(folder.path() + "/vault");
   const Source source("x");
   CHECK(code_of(vault->put(".mediafs/tmp/x", source.put(), {}, {})) == ErrorCode::invalid);
   put_bytes(*vault, "a/b", "x");
@@ -173,6 +175,50 @@ TEST_CASE("vault: the upload limit admits at once what is paid for, and waits ca
   CHECK(code_of(limit.acquire(1, stop.get_token())) == ErrorCode::cancelled);
   RateLimit none(0);
   check_ok(none.acquire(1'000'000, stop.get_token()));
+}
+
+TEST_CASE("vault: a limit is changed while somebody waits for it") {
+  RateLimit limit(1);
+  check_ok(limit.acquire(1'000'000'000, {}));  // 30 years
+  std::promise<void> begins;
+  std::jthread waiter([&] {
+    begins.set_value();
+    check_ok(limit.acquire(1'000'000'000, {}));
+  });
+  begins.get_future().wait();
+  limit.set(0);  // or this test never ends
+  waiter.join();
+  CHECK(limit.bytes_per_second() == 0);
+
+  CHECK(limit.take(1U << 30).count() == 0);
+  limit.set(1000);
+  CHECK(limit.take(1U << 30).count() == 0);  // the first goes at once
+  const auto wait = limit.take(1U << 20);
+  CHECK(wait.count() > 0);
+  CHECK(wait <= std::chrono::milliseconds(250));
+  CHECK(limit.take(4096).count() == 0);  // what is small never waits
+  limit.set(2000);
+  CHECK(limit.take(1U << 20).count() == 0);
+}
+
+TEST_CASE("vault: reads wait for their turn, can be cancelled there, and go on when the limit goes") {
+  TempFolder folder;
+  auto limits = std::make_shared<Limits>();
+  const auto vault = open_dir_vault(folder.path() + "/vault", limits);
+  check_ok(vault->probe());
+  const std::string bytes = make_bytes(1U << 20, 3);
+  put_bytes(*vault, "f", bytes);
+  limits->download.set(1);
+  CHECK(value_of(read_bytes(*vault, {"f", 0, bytes.size(), ""})) == bytes);  // and 12 days of debt
+  CHECK(value_of(read_bytes(*vault, {"f", 0, 100, ""})) == bytes.substr(0, 100));
+  std::promise<ErrorCode> ended;
+  const auto read = vault->start_read(
+      {"f", 0, bytes.size(), ""}, [](std::span<const std::byte>) { return true; },
+      [&](Status status) { ended.set_value(status ? ErrorCode::internal : status.error().code); });
+  vault->cancel(read);
+  CHECK(ended.get_future().get() == ErrorCode::cancelled);
+  std::jthread later([&] { limits->download.set(0); });
+  CHECK(value_of(read_bytes(*vault, {"f", 0, bytes.size(), ""})) == bytes);
 }
 
 }  // namespace mediafs::tier::test

@@ -1,5 +1,9 @@
 // What only a server can refuse.
+#include <map>
+
+#include "common/path.h"
 #include "tests/tier/vault_contract.h"
+#include "tier/vault/names.h"
 #include "tier/vault/s3_client.h"
 #include "tier/vault/s3_xml.h"
 
@@ -105,19 +109,78 @@ TEST_CASE("s3 vault, S3Subject: nothing outside the prefix is touched") {
   CHECK(client.call(call));  // it was there still
 }
 
-TEST_CASE("s3 vault, S3Subject: other tools' folder markers and keys that are no paths are left out") {
+TEST_CASE("s3 vault, S3Subject: keys that are no paths are served under other names") {
   MEDIAFS_SUBJECT(S3Subject, subject);
   const auto vault = subject.open();
   put_bytes(*vault, "folder/file", "x");
   s3::S3Client client(subject.options());
-  for (const std::string key : {"folder/", "empty/", "a//b", "x/../y"}) {
+  const auto put_raw = [&](const std::string& key, const std::string& bytes) {
     s3::Call call;
     call.method = "PUT";
-    call.key = key;
-    call.what = "put a marker";
-    CHECK(client.call(call));
+    call.key = path_of_key(key);
+    call.body_text = bytes;
+    call.what = "put as others do";
+    const auto done = client.call(call);
+    CHECK_MESSAGE(done, (done ? "" : done.error().message()));
+  };
+  const std::vector<std::string> keys{"a//b",        "/lead",
+                                      "./dot",       "x/../y",
+                                      "..",          "full/",
+                                      "f",           "f/g",
+                                      "ctl\x01\n\t", "m/" + std::string(300, 'L') + "/f",
+                                      ".mediafs",    "p+q r%20&<>\"'\\"};
+  for (const std::string& key : keys) put_raw(key, "of " + key);
+  for (const std::string key : {"folder/", "empty/", "deep//"}) put_raw(key, "");
+  std::vector<std::string> folders;
+  std::map<std::string, ObjectInfo> files;
+  for (ObjectInfo& info : list_all(*vault)) {
+    CHECK(check_path(info.key));
+    if (info.folder) {
+      folders.push_back(info.key);
+    } else {
+      files[info.key] = info;
+    }
   }
-  CHECK(keys_of(list_all(*vault)) == std::vector<std::string>{"folder/file"});
+  CHECK(folders == std::vector<std::string>{"deep/\xE2\x80\x9B{}", "empty", "folder"});
+  CHECK(files.size() == keys.size() + 1);
+  for (const std::string& key : keys) {
+    const std::string path = path_of_key(key);
+    REQUIRE_MESSAGE(files.contains(path), printable(path));
+    CHECK(value_of(read_bytes(*vault, {path, 0, key.size() + 3, files[path].etag})) == "of " + key);
+    CHECK(value_of(vault->head(path)).size_bytes == key.size() + 3);
+    // It can be renamed to what is a path, replaced where it is, and deleted.
+    CHECK(value_of(vault->copy(path, "moved/to here", some_meta(), {})).size_bytes == key.size() + 3);
+    put_bytes(*vault, path, "new");
+    CHECK(value_of(read_bytes(*vault, {path, 0, 3, ""})) == "new");
+    check_ok(vault->remove(path));
+    CHECK(code_of(vault->head(path)) == ErrorCode::not_found);
+  }
+  check_ok(vault->remove(folder_marker("empty")));
+  check_ok(vault->remove(folder_marker("folder")));
+  CHECK(keys_of(list_all(*vault)) ==
+        std::vector<std::string>{"deep/\xE2\x80\x9B{}", "folder/file", "moved/to here"});
+  CHECK(code_of(vault->head("a\xE2\x80\x9B{zz}")) == ErrorCode::invalid);
+}
+
+TEST_CASE("s3 vault, S3Subject: a listing goes on after any key") {
+  MEDIAFS_SUBJECT(S3Subject, subject);
+  s3::Options options = subject.options();
+  options.list_page = 2;
+  const auto vault = s3::open_s3_vault(options);
+  for (const std::string key : {"a//b", "c/", "d", "e/../f"}) put_bytes(*vault, path_of_key(key), "x");
+  put_bytes(*vault, "b\xFC", "latin");
+  const auto all = keys_of(list_all(*vault));
+  CHECK(all.size() == 5);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    std::vector<std::string> rest;
+    check_ok(vault->list_after(all[i],
+                               [&](std::vector<ObjectInfo>&& page) {
+                                 for (const ObjectInfo& info : page) rest.push_back(info.key);
+                                 return true;
+                               },
+                               {}));
+    CHECK(rest == std::vector<std::string>(all.begin() + static_cast<std::ptrdiff_t>(i) + 1, all.end()));
+  }
 }
 
 TEST_CASE("s3 vault, S3Subject: an object of rclone's, without our metadata") {

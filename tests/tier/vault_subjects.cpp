@@ -85,7 +85,7 @@ TempFolder::~TempFolder() {
 DirSubject::DirSubject() : folder_(std::make_shared<TempFolder>()), root_(folder_->path() + "/vault") {}
 
 std::unique_ptr<Vault> DirSubject::open() const {
-  return open_dir_vault(root_, 0);
+  return open_dir_vault(root_);
 }
 
 std::size_t DirSubject::garbage() const {

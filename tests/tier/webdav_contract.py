@@ -7,6 +7,7 @@ import sys
 
 from harness import Failure, check, check_equal, clean_environment, need_programs, run
 from webdav import WebDav
+from wrong_name import wrong_name
 
 TEST_VAULT = sys.argv.pop(1)
 FAULTS = "webdav faults*"
@@ -28,15 +29,16 @@ def suite(server, *args, proxy=None, **more):
     return int(re.search(r"test cases: *(\d+)", done.stdout).group(1))
 
 
-def contract(server, *left_out, proxy=None):
-    count = suite(server, "--test-case=*DavSubject*", "--test-case-exclude=" + ",".join(["child*", *left_out]), proxy=proxy)
+def contract(server, *left_out, proxy=None, **more):
+    count = suite(server, "--test-case=*DavSubject*", "--test-case-exclude=" + ",".join(["child*", *left_out]), proxy=proxy, **more)
     check(count >= 25, "only %d tests ran" % count)
 
 
 def on_apache(bench):
     need_programs("rclone")
     server = WebDav(bench, "apache")
-    contract(server, proxy=bench.proxy(server.address))
+    tls, certificate = wrong_name(bench)
+    contract(server, proxy=bench.proxy(server.address), MEDIAFS_TEST_TLS=tls, MEDIAFS_TEST_TLS_CA=certificate)
     # The vault is plain files: any client reads it, and what a client puts there is read.
     ran = suite(server, "--no-skip", "--test-case=webdav and other clients: write*", MEDIAFS_TEST_CHILD="dav/for others")
     check_equal(ran, 1, "tests")

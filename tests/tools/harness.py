@@ -271,12 +271,15 @@ class S3:
         section.update(more)
         return section
 
+    def rclone_environment(self):
+        return {"RCLONE_CONFIG": "", "RCLONE_CONFIG_S3_TYPE": "s3", "RCLONE_CONFIG_S3_PROVIDER": "Ceph",
+                "RCLONE_CONFIG_S3_ACCESS_KEY_ID": self.access_key, "RCLONE_CONFIG_S3_SECRET_ACCESS_KEY": self.secret_key,
+                "RCLONE_CONFIG_S3_ENDPOINT": self.endpoint, "RCLONE_CONFIG_S3_REGION": self.region}
+
     def rclone(self, *args, data=None, bound=300, ok=True):
         """rclone ARGS; the store is the remote `s3:`. Returns its standard output as bytes."""
         need_programs("rclone")
-        env = {"RCLONE_CONFIG": "", "RCLONE_CONFIG_S3_TYPE": "s3", "RCLONE_CONFIG_S3_PROVIDER": "Ceph",
-               "RCLONE_CONFIG_S3_ACCESS_KEY_ID": self.access_key, "RCLONE_CONFIG_S3_SECRET_ACCESS_KEY": self.secret_key,
-               "RCLONE_CONFIG_S3_ENDPOINT": self.endpoint, "RCLONE_CONFIG_S3_REGION": self.region}
+        env = self.rclone_environment()
         done = subprocess.run(["rclone", "--retries", "1", *args], input=data, capture_output=True, timeout=bound,
                               env=clean_environment(env), check=False)
         if ok and done.returncode:

@@ -143,6 +143,7 @@ Result<Adopted> adopt_file(Tx& tx, Node node, const struct stat& st) {
 Status adopt_renamed(Tx& tx, const std::optional<Node>& replaced, const Node& node,
                      const AdoptRequest& request) {
   if (replaced) {
+    if (replaced->kind == NodeKind::directory) MEDIAFS_TRY(forget_markers(tx, replaced->path));
     MEDIAFS_TRY(replaced->kind == NodeKind::file ? end_file(tx, *replaced) : delete_node(tx, replaced->id));
   }
   MEDIAFS_TRY(move_row(tx, node, request.path));

@@ -130,7 +130,8 @@ struct BranchTotals {
 };
 struct Totals {
   BranchTotals local, vault, lost, dirty, pinned, evictable, trash;  // vault: without what is lost
-  WallNs oldest_dirty_ns = 0;                                        // 0: nothing is dirty
+  BranchTotals escaped;  // shown under another name than the vault's key, which can't be one (vault/names.h)
+  WallNs oldest_dirty_ns = 0;  // 0: nothing is dirty
 };
 
 struct EvictCursor {
@@ -165,6 +166,8 @@ struct VaultFile {  // an object that a listing shows
   std::uint64_t size_bytes = 0;
   WallNs mtime_ns = 0;
   std::string etag;
+  bool any_key = false;  // see ObjectInfo: a name that is taken may be marked (vault/names.h)
+  bool folder = false;
 };
 
 struct ShareEntry {  // as the share's server showed it
@@ -308,7 +311,9 @@ class Catalogue {
   void opened(std::string_view path, WallNs at_ns);
 
   // --- facts about the vault
-  // A page of a listing: unknown keys without tombstone become vault-only files. Returns how many were new.
+  // A page of a listing: unknown keys without tombstone become vault-only files. Returns how many were new. Where the
+  // store takes any key and the tree has something else of an object's name, a file's is marked; so is a directory's above
+  // it, if a local file has that name.
   // `listed_to`, if given, becomes kVaultListedTo with them.
   Result<std::size_t> import_listing(const std::vector<VaultFile>& page, std::string_view listed_to = {});
   // A vault-only file's first HEAD: metadata, and the checksum that it carries.

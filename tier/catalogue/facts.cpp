@@ -119,7 +119,9 @@ Status local_directory_gone(Tx& tx, const Node& node, bool visible) {
   for (auto entry = directories.rbegin(); entry != directories.rend(); ++entry) {
     MEDIAFS_TRY(delete_copy(tx, entry->id, kLocalBranch));
     MEDIAFS_ASSIGN(const bool children, has_children(tx.db, entry->id));
-    if (!children && entry->id != kRootId) MEDIAFS_TRY(delete_node(tx, entry->id));
+    if (children || entry->id == kRootId) continue;
+    MEDIAFS_TRY(forget_markers(tx, entry->path));
+    MEDIAFS_TRY(delete_node(tx, entry->id));
   }
   return {};
 }

@@ -155,10 +155,20 @@ Status settle_key(Tx& tx, const Node& node, const std::string& key);
 Result<std::int64_t> key_owner(sql::Connection& db, std::string_view key,
                                std::int64_t other_than);  // 0: none; a lost copy owns nothing
 Result<bool> key_in_use(sql::Connection& db, std::string_view key);
+// The same under whichever name the object has (vault/names.h).
+Result<std::int64_t> object_owner(sql::Connection& db, std::string_view key, std::int64_t other_than);
+
+// --- listing.cpp
 VaultCopy unread_copy(const VaultFile& file);
-// True: a new row. Where is_key_trouble(), this key can't be shown, and is skipped.
+// True: a new row. Where the store takes any key, a name that is taken is marked (vault/names.h). Where is_key_trouble(),
+// this key can't be shown, and is skipped.
 Result<bool> import_file(Tx& tx, const VaultFile& file);
 bool is_key_trouble(ErrorCode code);
+
+// --- folder_markers.cpp
+// Another program keeps the folder by an object: it goes when the directory does, or gets another name.
+Status note_marker(Tx& tx, std::string_view folder);
+Status forget_markers(Tx& tx, std::string_view folder);  // and those below it
 
 // --- trash.cpp
 // The file ends, and the vault has an object of it: that waits to be moved to the trash.

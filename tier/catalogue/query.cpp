@@ -118,6 +118,12 @@ Result<Totals> count_all(sql::Connection& db) {
             "WITH RECURSIVE held(id, kind, size) AS (SELECT id, kind, size FROM node WHERE pinned = 1 "
             "UNION SELECT n.id, n.kind, n.size FROM held JOIN node n ON n.parent = held.id WHERE "
             "held.kind = 1) SELECT count(*), coalesce(sum(size), 0) FROM held WHERE kind = 2"));
+  MEDIAFS_ASSIGN(
+      totals.escaped,
+      count(db,
+            "WITH RECURSIVE held(id, kind, size) AS (SELECT id, kind, size FROM node WHERE instr(name, "
+            "x'E2809B7B') > 0 UNION SELECT n.id, n.kind, n.size FROM held JOIN node n ON n.parent = held.id "
+            "WHERE held.kind = 1) SELECT count(*), coalesce(sum(size), 0) FROM held WHERE kind = 2"));
   MEDIAFS_ASSIGN(totals.evictable,
                  count(db, "SELECT count(*), coalesce(sum(size), 0) FROM node WHERE evict_at IS NOT NULL"));
   MEDIAFS_ASSIGN(totals.trash,
@@ -254,7 +260,7 @@ Result<bool> Catalogue::key_in_use(std::string_view key) {
 
 Result<std::int64_t> Catalogue::key_owner(std::string_view key) {
   MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
-  return rows::key_owner(lease.db(), key, 0);
+  return rows::object_owner(lease.db(), key, 0);
 }
 
 Result<Totals> Catalogue::totals() {

@@ -69,14 +69,14 @@ Status Recovery::begin(std::int64_t version_floor) {
     }
   }
   return all_or_nothing([&]() -> Status {
-    MEDIAFS_TRY(
-        db_->execute("DELETE FROM job WHERE stage NOT IN ('checksum', 'upload', 'restat');"
-                     "DELETE FROM tombstone;"
-                     "DELETE FROM trash WHERE state = 1;"
-                     "DELETE FROM setting WHERE name LIKE 'replacing.%' OR name LIKE 'later.%' OR name LIKE "
-                     "'snapshot.%' OR name IN "
-                     "('catalogue.incomplete', 'rebuild.metadata', 'vault.listed', 'vault.listed_to', 'trash.listed', "
-                     "'vault.id_offered')"));
+    MEDIAFS_TRY(db_->execute(
+        "DELETE FROM job WHERE stage NOT IN ('checksum', 'upload', 'restat');"
+        "DELETE FROM tombstone;"
+        "DELETE FROM trash WHERE state = 1;"
+        "DELETE FROM setting WHERE name LIKE 'replacing.%' OR name LIKE 'later.%' OR name LIKE "
+        "'snapshot.%' OR name IN "
+        "('catalogue.incomplete', 'rebuild.metadata', 'vault.listed', 'vault.listed_to', 'trash.listed', "
+        "'vault.id_offered')"));
     rows::Tx tx{*db_, clock_.wall_ns()};
     return rows::lift_version(tx, version_floor);
   });
@@ -104,6 +104,7 @@ Status Recovery::take_page(const std::vector<VaultFile>& page) {
 Status Recovery::take_file(const VaultFile& file) {
   MEDIAFS_TRY(check_path(file.key));
   if (file.key.empty() || is_within(file.key, ".mediafs")) return {};
+  if (file.folder) return import(file);
   MEDIAFS_ASSIGN(const auto node, rows::load(*db_, file.key));
   MEDIAFS_ASSIGN(const std::int64_t owner, rows::key_owner(*db_, file.key, node ? node->id : 0));
   if (owner == 0) return take_path(node, file);

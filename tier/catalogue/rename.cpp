@@ -49,6 +49,7 @@ Status replace_target(Tx& tx, const Node& from, const Node& target) {
   }
   MEDIAFS_ASSIGN(const bool children, has_children(tx.db, target.id));
   if (children) return make_error(ErrorCode::not_empty, printable(target.path), "the directory is not empty");
+  MEDIAFS_TRY(forget_markers(tx, target.path));
   return delete_node(tx, target.id);
 }
 
@@ -129,12 +130,14 @@ Status rename_out(Tx& tx, const Node& node, const Catalogue::RenameRequest& requ
   }
   MEDIAFS_ASSIGN(const auto directories, below(tx.db, node.id, node.path, NodeKind::directory));
   for (const FileBelow& entry : directories) MEDIAFS_TRY(delete_node(tx, entry.id));
+  MEDIAFS_TRY(forget_markers(tx, node.path));
   return delete_node(tx, node.id);
 }
 
 // The objects of the row and of all below it.
 Status follow_row(Tx& tx, const Node& node, const std::string& to) {
   if (node.kind == NodeKind::file) return follow_file(tx, node, to);
+  MEDIAFS_TRY(forget_markers(tx, node.path));
   MEDIAFS_ASSIGN(const auto files, below(tx.db, node.id, node.path, NodeKind::file));
   for (const FileBelow& entry : files) {
     MEDIAFS_ASSIGN(const auto file, load(tx.db, entry.id));
@@ -197,6 +200,7 @@ Status remove_row(Tx& tx, std::string_view path, bool visible) {
   if (node->kind == NodeKind::directory) {
     MEDIAFS_ASSIGN(const bool children, has_children(tx.db, node->id));
     if (children) return make_error(ErrorCode::not_empty, printable(path), "the directory is not empty");
+    MEDIAFS_TRY(forget_markers(tx, path));
     return delete_node(tx, node->id);
   }
   MEDIAFS_TRY(end_file(tx, *node));

@@ -3,6 +3,7 @@
 
 #include "common/path.h"
 #include "tier/catalogue/trash.h"
+#include "tier/vault/names.h"
 
 namespace mediafs::tier {
 
@@ -49,7 +50,8 @@ std::string_view last_bytes(std::string_view text, std::size_t limit) {
 std::string trash_key(WallNs at_ns, std::int64_t id, std::string_view path) {
   const std::tm at = calendar(at_ns);
   std::string name = formatted(at, "%H.%M.%S") + "-" + std::to_string(id) + " ";
-  const std::string flat = replaced_all(path, "/", kSlash);
+  // What stands for a key that can't be a name (vault/names.h) would mean something here, too.
+  const std::string flat = replaced_all(replaced_all(path, "/", kSlash), kEscape, "\xE2\x80\x9B(");
   const std::size_t room = kLongestName - name.size();
   if (flat.size() > room) name += kCut;
   name += flat.size() > room ? last_bytes(flat, room - kCut.size()) : std::string_view(flat);

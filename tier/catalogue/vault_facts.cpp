@@ -1,6 +1,7 @@
 #include "common/log.h"
 #include "common/path.h"
 #include "tier/catalogue/impl.h"
+#include "tier/vault/names.h"
 
 namespace mediafs::tier {
 
@@ -36,11 +37,22 @@ Result<std::int64_t> key_owner(sql::Connection& db, std::string_view key, std::i
   return row ? query.integer(0) : 0;
 }
 
+Result<std::int64_t> object_owner(sql::Connection& db, std::string_view key, std::int64_t other_than) {
+  for (const std::string& name : same_object(key)) {
+    MEDIAFS_ASSIGN(const std::int64_t owner, key_owner(db, name, other_than));
+    if (owner != 0) return owner;
+  }
+  return std::int64_t{0};
+}
+
 Result<bool> key_in_use(sql::Connection& db, std::string_view key) {
-  MEDIAFS_ASSIGN(const std::int64_t owner, key_owner(db, key, 0));
+  MEDIAFS_ASSIGN(const std::int64_t owner, object_owner(db, key, 0));
   if (owner != 0) return true;
-  MEDIAFS_ASSIGN(const auto node, load(db, key));
-  return node && node->kind == NodeKind::file;
+  for (const std::string& name : same_object(key)) {
+    MEDIAFS_ASSIGN(const auto node, load(db, name));
+    if (node && node->kind == NodeKind::file) return true;
+  }
+  return false;
 }
 
 // The file's object is under `key`: right there, or to be moved on.
@@ -65,7 +77,7 @@ namespace {
 // key_owner() first, so this is a bug's or a stranger's doing; the other row must not go on trusting bytes
 // that are gone.
 Status displace(Tx& tx, std::string_view key, std::int64_t id) {
-  MEDIAFS_ASSIGN(const std::int64_t owner, key_owner(tx.db, key, id));
+  MEDIAFS_ASSIGN(const std::int64_t owner, object_owner(tx.db, key, id));
   if (owner == 0) return {};
   MEDIAFS_TRY(delete_copy(tx, owner, kVaultBranch));
   MEDIAFS_ASSIGN(const auto other, load(tx.db, owner));
@@ -78,7 +90,7 @@ Status displace(Tx& tx, std::string_view key, std::int64_t id) {
 
 // The object that stands under `key` belongs to no row (any more).
 Status forget_unowned(Tx& tx, std::string_view key) {
-  MEDIAFS_ASSIGN(const std::int64_t owner, key_owner(tx.db, key, 0));
+  MEDIAFS_ASSIGN(const std::int64_t owner, object_owner(tx.db, key, 0));
   return owner == 0 ? forget_key(tx, key) : Status{};
 }
 
@@ -148,49 +160,7 @@ Status take_refined(Tx& tx, Node node, VaultCopy copy, std::uint32_t mode, std::
   return update.bind(1, node.id).bind(2, mode).bind(3, uid).bind(4, gid).run();
 }
 
-// A known file that lacks a vault copy learns that something stands under its key, so that a removal
-// forgets it. What it is, nobody has read: the next upload overwrites it, or a HEAD finds that it is the
-// very same.
-Status import_known(Tx& tx, const Node& node, const VaultFile& file) {
-  if (node.vault && !node.vault->lost) return {};
-  MEDIAFS_ASSIGN(const bool deleted, tombstoned(tx.db, file.key));
-  if (deleted) return {};
-  if (node.vault) return take_found(tx, node, unread_copy(file));
-  return put_vault(tx, node.id, unread_copy(file), kUnproven);
-}
-
 }  // namespace
-
-Result<bool> import_file(Tx& tx, const VaultFile& file) {
-  MEDIAFS_TRY(check_path(file.key));
-  if (file.key.empty() || is_within(file.key, ".mediafs")) return false;
-  MEDIAFS_ASSIGN(const std::int64_t owner, key_owner(tx.db, file.key, 0));
-  if (owner != 0) return false;
-  MEDIAFS_ASSIGN(const auto known, load(tx.db, file.key));
-  if (known && known->kind == NodeKind::directory) {
-    return make_error(ErrorCode::exists, printable(file.key), "the tree has a directory of this name");
-  }
-  if (known) {
-    MEDIAFS_TRY(import_known(tx, *known, file));
-    return false;
-  }
-  MEDIAFS_ASSIGN(const bool deleted, tombstoned(tx.db, file.key));
-  if (deleted) return false;
-  Node node;
-  node.generation = 1;
-  node.size_bytes = file.size_bytes;
-  node.mtime_ns = file.mtime_ns;
-  node.mode = 0644;
-  MEDIAFS_ASSIGN(const std::int64_t id, insert_node(tx, file.key, node));
-  MEDIAFS_TRY(put_vault(tx, id, unread_copy(file), node.generation));
-  MEDIAFS_TRY(add_change(tx, ChangeKind::added, file.key));
-  return true;
-}
-
-bool is_key_trouble(ErrorCode code) {
-  return code == ErrorCode::invalid || code == ErrorCode::name_too_long || code == ErrorCode::not_directory ||
-         code == ErrorCode::exists;
-}
 
 }  // namespace rows
 
@@ -239,26 +209,6 @@ Status Catalogue::refine_vault(std::int64_t id, const VaultCopy& copy, std::uint
     now.mtime_ns = mtime_ns;
     return rows::set_content(tx, now);
   });
-}
-
-Result<std::size_t> Catalogue::import_listing(const std::vector<VaultFile>& page,
-                                              std::string_view listed_to) {
-  std::size_t added = 0;
-  MEDIAFS_TRY(impl_->write([&](Tx& tx) -> Status {
-    added = 0;
-    for (const VaultFile& file : page) {
-      const auto imported = rows::import_file(tx, file);
-      if (imported) {
-        added += *imported ? 1 : 0;
-      } else if (rows::is_key_trouble(imported.err().code)) {
-        log::warning("vault object not shown", imported.err(), {{"key", printable(file.key)}});
-      } else {
-        return imported.err();
-      }
-    }
-    return listed_to.empty() ? Status{} : rows::set_setting(tx, kVaultListedTo, listed_to);
-  }));
-  return added;
 }
 
 Status Catalogue::forgotten(std::string_view key) {

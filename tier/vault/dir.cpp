@@ -8,12 +8,12 @@
 #include <atomic>
 #include <cerrno>
 #include <map>
+#include <thread>
 
 #include "common/crash.h"
 #include "common/path.h"
 #include "common/pool.h"
 #include "tier/vault/dir_files.h"
-#include "tier/vault/rate.h"
 
 namespace mediafs::tier {
 
@@ -38,8 +38,8 @@ Status check_key(const std::string& key) {
 
 class DirVault final : public Vault {
  public:
-  DirVault(std::string root, std::uint64_t upload_limit)
-      : root_(std::move(root)), limit_(upload_limit), pool_({"vault-read", kReadThreads, 1U << 20}) {}
+  DirVault(std::string root, std::shared_ptr<Limits> limits)
+      : root_(std::move(root)), limits_(std::move(limits)), pool_({"vault-read", kReadThreads, 1U << 20}) {}
   ~DirVault() override {
     MutexLock lock(mutex_);
     for (auto& [id, flag] : reads_) flag->store(true);
@@ -71,7 +71,7 @@ class DirVault final : public Vault {
                              const ObjectMeta& meta, bool only_new = false);
 
   dir::DirRoot root_;
-  RateLimit limit_;
+  const std::shared_ptr<Limits> limits_;
   Mutex mutex_;
   std::map<std::uint64_t, std::shared_ptr<std::atomic<bool>>> reads_ GUARDED_BY(mutex_);  // true: cancelled
   std::uint64_t next_read_ GUARDED_BY(mutex_) = 1;
@@ -96,7 +96,7 @@ Result<Xxh128> DirVault::send(const std::string& key, const PutSource& source, i
     if (stop.stop_requested()) return cancelled("put " + printable(key));
     const auto want =
         static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), source.size_bytes - offset));
-    MEDIAFS_TRY(limit_.acquire(want, stop));
+    MEDIAFS_TRY(limits_->upload.acquire(want, stop));
     MEDIAFS_ASSIGN(const std::size_t got, read_some(source.fd, std::span(buffer).first(want), offset));
     if (got < want)
       return make_error(ErrorCode::changed, "put " + printable(key), "the file became shorter meanwhile");
@@ -155,6 +155,12 @@ Status DirVault::read_range(const ReadRequest& request,
   const std::string what = "read vault object " + printable(request.key);
   MEDIAFS_TRY(check_key(request.key));
   if (request.size_bytes == 0) return make_error(ErrorCode::invalid, what, "the range is empty");
+  for (;;) {
+    const auto wait = limits_->download.take(request.size_bytes);
+    if (cancelled_flag.load()) return cancelled(what);
+    if (wait.count() == 0) break;
+    std::this_thread::sleep_for(wait);
+  }
   MEDIAFS_ASSIGN(const Fd root, root_.open(false));
   MEDIAFS_ASSIGN(const Fd file, dir::open_file(root.get(), request.key));
   auto check_same = [&]() -> Status {
@@ -335,8 +341,8 @@ Status DirVault::collect_garbage() {
 
 }  // namespace
 
-std::unique_ptr<Vault> open_dir_vault(std::string root, std::uint64_t upload_limit) {
-  return std::make_unique<DirVault>(std::move(root), upload_limit);
+std::unique_ptr<Vault> open_dir_vault(std::string root, std::shared_ptr<Limits> limits) {
+  return std::make_unique<DirVault>(std::move(root), std::move(limits));
 }
 
 }  // namespace mediafs::tier

@@ -11,11 +11,13 @@
 #include <memory>
 #include <string>
 
+#include "tier/vault/rate.h"
 #include "tier/vault/vault.h"
 
 namespace mediafs::tier {
 
 // `root` is absolute. Makes no system call.
-std::unique_ptr<Vault> open_dir_vault(std::string root, std::uint64_t upload_limit);
+std::unique_ptr<Vault> open_dir_vault(std::string root,
+                                      std::shared_ptr<Limits> limits = std::make_shared<Limits>());
 
 }  // namespace mediafs::tier

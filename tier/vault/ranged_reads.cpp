@@ -174,6 +174,13 @@ std::uint64_t RangedReads::start(ReadRequest request,
 }
 
 void RangedReads::launch(const ReadPtr& read, int attempt) {
+  if (const auto wait = server_.limit().take(read->left()); wait.count() > 0) {
+    timer_.post(std::chrono::steady_clock::now() + wait, [this, read, attempt] {
+      if (!read->is_cancelled()) return launch(read, attempt);
+      finish(read, make_error(ErrorCode::cancelled, read->what, "asked to stop"));
+    });
+    return;
+  }
   const std::uint64_t mark = server_.mark();
   http::Request request = server_.prepare({.key = read->request.key,
                                            .first = read->request.offset + read->given,

@@ -34,6 +34,7 @@ class ReadServer {
   };
   virtual ~ReadServer() = default;
   virtual http::Client& client() = 0;
+  virtual RateLimit& limit() = 0;  // of what is received: a read waits for its turn before it asks
   virtual http::Request prepare(const Range& range) = 0;
   // Asked before prepare(), and handed to judge() when that try has ended.
   virtual std::uint64_t mark() { return 0; }

@@ -8,6 +8,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/path.h"
+#include "tier/vault/names.h"
 #include "tier/vault/s3_access.h"
 #include "tier/vault/s3_vault.h"
 #include "tier/vault/s3_xml.h"
@@ -65,7 +66,7 @@ Result<Options> options_from(const Config& config, const Credentials& credential
   Options options;
   options.region = config.vault.region.empty() ? "us-east-1" : config.vault.region;
   options.credentials = credentials;
-  options.upload_limit = config.vault.upload_limit;
+  options.ca_file = config.vault.ca;
   if (!config.local.state.empty()) options.notes_folder = config.local.state + "/uploads";
   MEDIAFS_TRY(parse_url(config.vault.url, options));
   if (config.vault.endpoint.empty()) {
@@ -141,6 +142,8 @@ Result<Checksums> hash_piece(int fd, std::uint64_t offset, std::uint64_t size_by
 Status S3Vault::check_key(const std::string& key) const {
   if (key.empty()) return make_error(ErrorCode::invalid, "vault object", "its key is empty");
   MEDIAFS_TRY(check_path(key));
+  MEDIAFS_ASSIGN(const std::string stored, key_of_path(key));
+  if (stored.empty()) return make_error(ErrorCode::invalid, "vault object", "its key is empty");
   if (client_.object_key(key).size() > kMaxKey) {
     return make_error(ErrorCode::name_too_long, "vault object " + printable(key),
                       "S3 takes keys of 1024 bytes");
@@ -327,6 +330,25 @@ Status S3Vault::remove(const std::string& key) {
 
 namespace {
 
+// What the tree is to show of it; nullopt: nothing.
+std::optional<ObjectInfo> listed_info(ListedObject&& object, const std::string& base, bool hide_own) {
+  if (!object.key.starts_with(base)) return std::nullopt;
+  std::string_view key = std::string_view(object.key).substr(base.size());
+  if (hide_own && key.size() > kOwn.size() && is_within(key, kOwn)) return std::nullopt;
+  // Other programs keep an empty folder as an object of no bytes whose key ends in a slash.
+  const bool folder = object.size_bytes == 0 && key.ends_with('/');
+  if (folder) key.remove_suffix(1);
+  if (key.empty()) return std::nullopt;  // the prefix's own marker
+  ObjectInfo info{.key = path_of_key(key),
+                  .size_bytes = object.size_bytes,
+                  .etag = std::move(object.etag),
+                  .meta = {},
+                  .any_key = true,
+                  .folder = folder};
+  info.meta.mtime_ns = object.modified_ns;
+  return info;
+}
+
 // A listing's next page, asked for before it is wanted; given up when nobody wants it any more.
 struct PageAhead {
   explicit PageAhead(const std::stop_token& stop) : forward(stop, Stop{&until}) {}
@@ -371,7 +393,8 @@ Status S3Vault::list_pages(const Listing& listing, const std::function<bool(std:
                   {"encoding-type", "url"},
                   {"max-keys", std::to_string(client_.options().list_page)},
                   {"prefix", client_.list_prefix(listing.folder)}};
-    if (token.empty() && !listing.after.empty()) call.query.emplace_back("start-after", base + listing.after);
+    if (token.empty() && !listing.after.empty())
+      call.query.emplace_back("start-after", client_.object_key(listing.after));
     if (!token.empty()) call.query.emplace_back("continuation-token", token);
     return client_.call(call);
   };
@@ -387,18 +410,7 @@ Status S3Vault::list_pages(const Listing& listing, const std::function<bool(std:
     }
     std::vector<ObjectInfo> objects;
     for (ListedObject& object : got.objects) {
-      // Folder markers of other tools end in '/'.
-      if (!object.key.starts_with(base) || object.key.ends_with('/')) continue;
-      std::string key = object.key.substr(base.size());
-      if (hide_own && is_within(key, kOwn)) continue;
-      if (!check_path(key)) {
-        log::warning("vault object's key can't be a path: it is left out", {{"key", printable(object.key)}});
-        continue;
-      }
-      ObjectInfo info{
-          .key = std::move(key), .size_bytes = object.size_bytes, .etag = std::move(object.etag), .meta = {}};
-      info.meta.mtime_ns = object.modified_ns;
-      objects.push_back(std::move(info));
+      if (auto info = listed_info(std::move(object), base, hide_own)) objects.push_back(std::move(*info));
     }
     if (!objects.empty() && !page(std::move(objects))) return {};
     if (!got.truncated) return {};

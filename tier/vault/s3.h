@@ -1,6 +1,6 @@
 // The vault in a bucket of AWS S3 or a compatible server.
 // Threads:    as vault.h. Callbacks of reads run on the HTTP client's thread or the retry timer's.
-// Shapes:     an object's key in the bucket = prefix + "/" + key. Metadata: x-amz-meta-mtime as rclone writes it, and
+// Shapes:     an object's key in the bucket = prefix + "/" + what key_of_path(key) is (names.h). Metadata: x-amz-meta-mtime as rclone writes it, and
 //             x-amz-meta-mediafs-{mode,uid,gid,checksum,sha1}. An etag is kept without its quotes.
 // Units:      bytes.
 // Errors:     as vault.h; texts come from the server's Code and Message, bounded, never with a secret.
@@ -18,6 +18,7 @@
 #include <memory>
 #include <string>
 
+#include "tier/vault/rate.h"
 #include "tier/vault/vault.h"
 
 namespace mediafs::tier::s3 {
@@ -32,7 +33,7 @@ struct Options {
   bool path_style = true;
   Credentials credentials = {};
   std::function<Result<Credentials>()> read_credentials = {};  // again, once the server refuses those
-  std::uint64_t upload_limit = 0;
+  std::shared_ptr<Limits> limits = std::make_shared<Limits>();
   std::chrono::milliseconds connect_timeout{10'000};
   std::chrono::milliseconds stall_timeout{30'000};
   // Of one request, beside the time that its bytes may take.

@@ -6,6 +6,7 @@
 
 #include "common/fd.h"
 #include "common/path.h"
+#include "tier/vault/names.h"
 #include "tier/vault/s3_errors.h"
 #include "tier/vault/s3_xml.h"
 
@@ -61,16 +62,16 @@ class BodyReader {
 S3Client::S3Client(Options options)
     : options_(std::move(options)),
       access_(options_),
-      limit_(options_.upload_limit),
       reading_({.max_connections = kReadConnections, .user_agent = "mediafs", .ca_file = options_.ca_file}),
       sending_({.max_connections = kSendConnections, .user_agent = "mediafs", .ca_file = options_.ca_file}) {}
 
 std::string S3Client::object_key(const std::string& key) const {
-  return join_path(options_.prefix, key);
+  auto stored = key_of_path(key);
+  return join_path(options_.prefix, stored ? *stored : key);
 }
 
 std::string S3Client::list_prefix(const std::string& folder) const {
-  const std::string full = join_path(options_.prefix, folder);
+  const std::string full = object_key(folder);
   return full.empty() ? full : full + "/";
 }
 
@@ -119,7 +120,7 @@ http::Request S3Client::prepare(const Call& call) {
     request.body_size = call.file->size_bytes;
     request.body = [reader](std::span<std::byte> into) { return reader->read(into); };
     request.rewind = [reader] { return reader->rewind(); };
-    request.send_limit = limit_.bytes_per_second();
+    request.send_limit = options_.limits->upload.bytes_per_second();
   }
   request.connect_timeout = options_.connect_timeout;
   request.stall_timeout = call.stall.count() > 0 ? call.stall : options_.stall_timeout;
@@ -131,8 +132,8 @@ http::Request S3Client::prepare(const Call& call) {
 // Far beyond what any of it should take: so that a server that trickles can't hold a call for ever.
 std::chrono::milliseconds S3Client::deadline_of(const Call& call) const {
   std::uint64_t slowest = kSlowestLine;
-  if (call.file != nullptr && limit_.bytes_per_second() > 0)
-    slowest = std::min(slowest, std::max<std::uint64_t>(limit_.bytes_per_second() / 4, 1));
+  const std::uint64_t limit = options_.limits->upload.bytes_per_second();
+  if (call.file != nullptr && limit > 0) slowest = std::min(slowest, std::max<std::uint64_t>(limit / 4, 1));
   const std::uint64_t bytes = call.reply_bytes + (call.file != nullptr ? call.file->size_bytes : 0);
   return options_.deadline + 4 * call.stall + std::chrono::milliseconds(bytes * 1000 / slowest);
 }
@@ -148,7 +149,7 @@ Result<http::Response> S3Client::call(const Call& call) {
   http::Client& client = call.file != nullptr ? sending_ : reading_;
   for (int attempt = 1;; ++attempt) {
     if (mine.stop.stop_requested()) return make_error(ErrorCode::cancelled, call.what, "asked to stop");
-    if (call.file != nullptr) MEDIAFS_TRY(limit_.acquire(call.file->size_bytes, mine.stop));
+    if (call.file != nullptr) MEDIAFS_TRY(options_.limits->upload.acquire(call.file->size_bytes, mine.stop));
     mine.access = access_.version();
     Result<http::Response> outcome = client.perform(prepare(mine));
     if (!outcome && call.landed && *call.file->all_sent && !mine.stop.stop_requested()) {

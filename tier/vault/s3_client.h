@@ -66,7 +66,8 @@ class S3Client {
   std::stop_token stopping() const { return stop_.get_token(); }
   void stop() { stop_.request_stop(); }
 
-  std::string object_key(const std::string& key) const;  // with the prefix
+  // As the bucket has it. REQUIRES: a key that key_of_path() takes.
+  std::string object_key(const std::string& key) const;
   std::string list_prefix(const std::string& folder) const;
   std::string copy_source(const std::string& key) const;
   std::string url_for_people() const;
@@ -76,6 +77,7 @@ class S3Client {
   http::Request prepare(const Call& call);
   Verdict judge(const Call& call, const Result<http::Response>& outcome);
   RetryBudget& budget() { return budget_; }
+  RateLimit& download_limit() { return options_.limits->download; }
   std::uint64_t access_version() const { return access_.version(); }
 
  private:
@@ -86,7 +88,6 @@ class S3Client {
 
   const Options options_;
   Access access_;
-  RateLimit limit_;
   RetryBudget budget_;
   std::atomic<std::int64_t> clock_offset_s_{0};  // the server's clock minus ours, once it complained
   std::stop_source stop_;

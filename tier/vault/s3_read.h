@@ -15,6 +15,7 @@ class S3Reads final : public ReadServer {
  public:
   explicit S3Reads(S3Client& client) : client_(client) {}
   http::Client& client() override { return client_.reading(); }
+  RateLimit& limit() override { return client_.download_limit(); }
   std::uint64_t mark() override { return client_.access_version(); }
   http::Request prepare(const Range& range) override;
   ReadServer::Verdict judge(const std::string& what, std::uint64_t mark,

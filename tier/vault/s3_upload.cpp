@@ -4,6 +4,7 @@
 #include "common/crash.h"
 #include "common/log.h"
 #include "common/path.h"
+#include "tier/vault/names.h"
 #include "tier/vault/s3_vault.h"
 #include "tier/vault/s3_xml.h"
 
@@ -229,10 +230,10 @@ Status S3Vault::collect_garbage() {
     const std::string before = page.next_key + "\n" + page.next_id;
     MEDIAFS_ASSIGN(page, parse_uploads(response.body));
     for (const ListedUpload& upload : page.uploads) {
-      if (!upload.key.starts_with(base) || upload.id.empty()) continue;
+      if (!upload.key.starts_with(base) || upload.key == base || upload.id.empty()) continue;
       const auto note = notes_.find(upload.key);
       if (note && note->id == upload.id) continue;  // its put goes on with it
-      const std::string key = upload.key.substr(base.size());
+      const std::string key = path_of_key(upload.key.substr(base.size()));
       if (check_path(key)) abort_upload(key, upload.id);
     }
     if (page.truncated && page.next_key + "\n" + page.next_id == before) {

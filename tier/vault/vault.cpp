@@ -6,6 +6,7 @@
 #include "common/sync.h"
 #include "tier/vault/breaker.h"
 #include "tier/vault/dir.h"
+#include "tier/vault/rate.h"
 #include "tier/vault/s3.h"
 #include "tier/vault/webdav.h"
 
@@ -18,7 +19,7 @@ Error bad_url(const std::string& url, std::string why) {
 }
 
 // The path is taken as it stands: a person writes "/mnt/my disk", not "%20".
-Result<std::unique_ptr<Vault>> open_dir_url(const Config& config) {
+Result<std::unique_ptr<Vault>> open_dir_url(const Config& config, std::shared_ptr<Limits> limits) {
   const std::string& url = config.vault.url;
   std::string path = url.substr(std::strlen("file://"));
   while (path.size() > 1 && path.back() == '/') path.pop_back();
@@ -26,22 +27,33 @@ Result<std::unique_ptr<Vault>> open_dir_url(const Config& config) {
   if (path == "/") return bad_url(url, "the root directory can't be a vault");
   if (auto fine = check_path(std::string_view(path).substr(1)); !fine)
     return bad_url(url, fine.error().cause);
-  return open_dir_vault(std::move(path), config.vault.upload_limit);
+  return open_dir_vault(std::move(path), std::move(limits));
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Vault>> open_vault(const Config& config, const Credentials& credentials) {
+std::shared_ptr<Limits> limits_from(const Config& config) {
+  auto limits = std::make_shared<Limits>();
+  limits->upload.set(config.vault.upload_limit);
+  limits->download.set(config.vault.download_limit);
+  return limits;
+}
+
+Result<std::unique_ptr<Vault>> open_vault(const Config& config, const Credentials& credentials,
+                                          std::shared_ptr<Limits> limits) {
+  if (!limits) limits = limits_from(config);
   const std::string& url = config.vault.url;
   if (url.empty()) return make_error(ErrorCode::config, "vault.url", "no vault is configured");
-  if (url.starts_with("file://")) return open_dir_url(config);
+  if (url.starts_with("file://")) return open_dir_url(config, std::move(limits));
   if (url.starts_with("s3://")) {
     MEDIAFS_ASSIGN(s3::Options options, s3::options_from(config, credentials));
+    options.limits = std::move(limits);
     options.read_credentials = [config] { return load_credentials(config, process_environment()); };
     return with_breaker(s3::open_s3_vault(std::move(options)));
   }
   if (url.starts_with("webdav://") || url.starts_with("webdavs://")) {
     MEDIAFS_ASSIGN(webdav::Options options, webdav::options_from(config, credentials));
+    options.limits = std::move(limits);
     return with_breaker(webdav::open_webdav_vault(std::move(options)));
   }
   return bad_url(url, "unknown kind of vault (use file:///path, s3://bucket/prefix or webdavs://host/path)");

@@ -47,6 +47,9 @@ struct ObjectInfo {
   // From the object's metadata where the call reads it (head, put), else from the listing's last-modified.
   ObjectMeta meta;
   bool meta_known = false;  // false: only meta.mtime_ns is set, from the listing
+  // In a listing, of a store whose keys are any bytes: its key is what names.h makes of the store's own.
+  bool any_key = false;
+  bool folder = false;  // likewise: no object, but an empty folder that another program keeps so
 };
 
 struct PutSource {
@@ -108,7 +111,12 @@ class Vault {
   Result<std::size_t> read(ReadRequest request, std::span<std::byte> into);
 };
 
-// By the scheme of config.vault.url. Checks names and credentials' presence, makes no request.
-Result<std::unique_ptr<Vault>> open_vault(const Config& config, const Credentials& credentials);
+struct Limits;  // rate.h
+
+// By the scheme of config.vault.url. Checks names and credentials' presence, makes no request. `limits` can be changed
+// while it works; without them they are the configuration's.
+Result<std::unique_ptr<Vault>> open_vault(const Config& config, const Credentials& credentials,
+                                          std::shared_ptr<Limits> limits = {});
+std::shared_ptr<Limits> limits_from(const Config& config);
 
 }  // namespace mediafs::tier

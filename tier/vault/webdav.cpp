@@ -27,8 +27,8 @@ Result<Options> options_from(const Config& config, const Credentials& credential
   options.root = address.root;
   options.user = credentials.user.empty() ? address.user : credentials.user;
   options.password = credentials.password;
-  options.upload_limit = config.vault.upload_limit;
   options.read_back = config.vault.read_back;
+  options.ca_file = config.vault.ca;
   if (!address.user.empty() && address.user != options.user) {
     return make_error(ErrorCode::config, "vault.url " + printable(config.vault.url),
                       "names another user than the credentials do");
@@ -135,7 +135,8 @@ Result<ObjectInfo> DavVault::head(const std::string& key) {
     const bool gap = !info && info.error().code == ErrorCode::not_found && client_.replaced_since(mark);
     if (!gap || attempt >= kTries) return info;
     const auto wait = quick_pause(attempt, info.error());
-    wait_unless_stopped(client_.stopping(), std::chrono::steady_clock::now() + wait.value_or(kSlowAnswer));
+    wait_unless_stopped(client_.stopping(),
+                        std::chrono::steady_clock::now() + wait.value_or(client_.options().slow_answer));
   }
 }
 

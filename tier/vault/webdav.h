@@ -23,6 +23,7 @@
 #include <memory>
 #include <string>
 
+#include "tier/vault/rate.h"
 #include "tier/vault/vault.h"
 
 namespace mediafs::tier::webdav {
@@ -32,11 +33,16 @@ struct Options {
   std::string host;  // with the port, unless it is the scheme's own
   std::string root;  // decoded, without slashes at its ends
   std::string user, password;
-  std::uint64_t upload_limit = 0;
+  std::shared_ptr<Limits> limits = std::make_shared<Limits>();
+  std::string ca_file = {};  // "": the system's
   bool read_back =
       true;  // prove an upload by reading it; false: by its size, and a checksum where the server tells one
   std::chrono::milliseconds connect_timeout{10'000};
   std::chrono::milliseconds stall_timeout{30'000};
+  // Of one request, beside the time that its bytes may take.
+  std::chrono::milliseconds deadline{60'000};
+  // A copy or a move may take the server long before it says a word.
+  std::chrono::milliseconds slow_answer{300'000};
   // Sizes that tests lower.
   std::uint64_t chunk_above = 64ULL << 20;  // Nextcloud: up to this, one PUT
   std::uint64_t chunk_bytes = 64ULL << 20;

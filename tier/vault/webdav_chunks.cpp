@@ -54,7 +54,7 @@ Result<Xxh128> DavVault::send_chunks(const Temp& temp, const Upload& upload, con
     call.method = "MOVE";
     call.path = folder + ".file";
     call.once = true;
-    call.stall = kSlowAnswer;
+    call.stall = client_.options().slow_answer;
     for (std::string& header : mtime_headers(upload.meta.mtime_ns, false))
       call.headers.push_back(std::move(header));
     if (!upload.meta.sha1_hex.empty()) call.headers.push_back("oc-checksum: SHA1:" + upload.meta.sha1_hex);

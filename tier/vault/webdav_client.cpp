@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::size_t kReadConnections = 64;
 constexpr std::size_t kSendConnections = 64;
+constexpr std::uint64_t kSlowestLine = 8 * 1024;  // bytes a second
 
 // Feeds a file's piece to curl. Bytes that are sent a second time are not counted as progress again.
 class BodyReader {
@@ -96,9 +97,8 @@ DavClient::DavClient(Options options)
       authorization_(options_.user.empty() && options_.password.empty()
                          ? std::string()
                          : "authorization: Basic " + http::base64(options_.user + ":" + options_.password)),
-      limit_(options_.upload_limit),
-      reading_({.max_connections = kReadConnections, .user_agent = "mediafs", .ca_file = {}}),
-      sending_({.max_connections = kSendConnections, .user_agent = "mediafs", .ca_file = {}}) {}
+      reading_({.max_connections = kReadConnections, .user_agent = "mediafs", .ca_file = options_.ca_file}),
+      sending_({.max_connections = kSendConnections, .user_agent = "mediafs", .ca_file = options_.ca_file}) {}
 
 std::string DavClient::path_of(const std::string& key) const {
   return join_path(options_.root, key);
@@ -130,12 +130,31 @@ http::Request DavClient::prepare_call(const Call& call) {
     request.body_size = call.file->size_bytes;
     request.body = [reader](std::span<std::byte> into) { return reader->read(into); };
     request.rewind = [reader] { return reader->rewind(); };
-    request.send_limit = limit_.bytes_per_second();
+    request.send_limit = options_.limits->upload.bytes_per_second();
   }
   request.connect_timeout = options_.connect_timeout;
   request.stall_timeout = call.stall.count() > 0 ? call.stall : options_.stall_timeout;
+  request.deadline = deadline_of(call);
   request.stop = call.stop;
   return request;
+}
+
+// Far beyond what any of it should take: so that a server that trickles can't hold a call for ever.
+std::chrono::milliseconds DavClient::deadline_of(const Call& call) const {
+  std::uint64_t slowest = kSlowestLine;
+  const std::uint64_t limit = options_.limits->upload.bytes_per_second();
+  if (call.file != nullptr && limit > 0) slowest = std::min(slowest, std::max<std::uint64_t>(limit / 4, 1));
+  const std::uint64_t bytes = call.reply_bytes + (call.file != nullptr ? call.file->size_bytes : 0);
+  return options_.deadline + 4 * call.stall + std::chrono::milliseconds(bytes * 1000 / slowest);
+}
+
+std::optional<std::chrono::milliseconds> DavClient::further_try(int attempt, const Error& last) {
+  const auto wait = quick_pause(attempt, last);
+  return wait && budget_.take() ? wait : std::nullopt;
+}
+
+std::optional<std::chrono::milliseconds> DavClient::pause(int attempt, const Error& last) {
+  return further_try(attempt, last);
 }
 
 http::Request DavClient::prepare(const Range& range) {
@@ -144,6 +163,7 @@ http::Request DavClient::prepare(const Range& range) {
   // No If-Match: apache fails it for a file that is younger than a second, others ignore it, and the reply's own version
   // is compared before a byte of it is taken.
   call.headers = {"range: bytes=" + std::to_string(range.first) + "-" + std::to_string(range.last)};
+  call.reply_bytes = range.last - range.first + 1;
   return prepare_call(call);
 }
 
@@ -158,18 +178,21 @@ Result<http::Response> DavClient::call(const Call& call) {
   http::Client& client = call.file != nullptr ? sending_ : reading_;
   for (int attempt = 1;; ++attempt) {
     if (mine.stop.stop_requested()) return make_error(ErrorCode::cancelled, call.what, "asked to stop");
-    if (call.file != nullptr) MEDIAFS_TRY(limit_.acquire(call.file->size_bytes, mine.stop));
+    if (call.file != nullptr) MEDIAFS_TRY(options_.limits->upload.acquire(call.file->size_bytes, mine.stop));
     Result<http::Response> outcome = client.perform(prepare_call(mine));
     if (outcome) {
       if (!nextcloud_ && outcome->header("server").starts_with("nginx")) nginx_ = true;
       const auto& accept = call.accept;
       if ((outcome->status >= 200 && outcome->status < 300) ||
-          std::find(accept.begin(), accept.end(), outcome->status) != accept.end())
+          std::find(accept.begin(), accept.end(), outcome->status) != accept.end()) {
+        budget_.went_well();
         return outcome;
+      }
     }
     Verdict verdict = judge_call(mine, outcome);
-    const auto wait = quick_pause(attempt, verdict.error);
-    if (!verdict.again || call.once || attempt >= kTries || !wait) return std::move(verdict.error);
+    if (!verdict.again || call.once || attempt >= kTries) return std::move(verdict.error);
+    const auto wait = further_try(attempt, verdict.error);
+    if (!wait) return std::move(verdict.error);
     wait_unless_stopped(mine.stop, std::chrono::steady_clock::now() + *wait);
   }
 }

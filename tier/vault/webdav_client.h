@@ -46,12 +46,11 @@ struct Call {
   bool once = false;  // it may have been done when its reply is lost: the caller looks before it tries again
   std::stop_token stop = {};
   std::chrono::milliseconds stall{0};  // 0: the driver's
+  std::uint64_t reply_bytes = 0;       // of a large reply
   std::string what = {};               // for messages: "put vault object a/b"
 };
 
 inline constexpr int kTries = 3;
-// A server may copy or join a large file for long before it says a word.
-inline constexpr std::chrono::milliseconds kSlowAnswer{300'000};
 
 class DavClient final : public ReadServer {
  public:
@@ -90,21 +89,27 @@ class DavClient final : public ReadServer {
   bool replaced_since(std::uint64_t mark) const { return replacing_ > 0 || replaced_ != mark; }
 
   http::Client& client() override { return reading_; }
+  RateLimit& limit() override { return options_.limits->download; }
   http::Request prepare(const Range& range) override;
   std::uint64_t mark() override { return replaced_; }
   Verdict judge(const std::string& what, std::uint64_t mark, const Result<http::Response>& outcome) override;
   std::string version(const http::Response& head, const std::string& wanted) const override;
   bool may_be_silent() const override { return false; }
+  std::optional<std::chrono::milliseconds> pause(int attempt, const Error& last) override;
+  void went_well() override { budget_.went_well(); }
+  // Before a further try of one request, out of what all of them have; nullopt: there is none.
+  std::optional<std::chrono::milliseconds> further_try(int attempt, const Error& last);
 
  private:
   http::Request prepare_call(const Call& call);
+  std::chrono::milliseconds deadline_of(const Call& call) const;
   Verdict judge_call(const Call& call, const Result<http::Response>& outcome) const;
   std::string scrub(std::string text) const;
 
   const Options options_;
   const std::optional<Nextcloud> nextcloud_;
   const std::string authorization_;  // "" without a user
-  RateLimit limit_;
+  RetryBudget budget_;
   std::atomic<bool> nginx_{false};
   std::atomic<int> replacing_{0};
   std::atomic<std::uint64_t> replaced_{0};

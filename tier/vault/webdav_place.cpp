@@ -99,7 +99,7 @@ Result<http::Response> DavVault::rename(const std::string& from_path, const std:
   call.accept = {400, 403, 404, 405, 409, 412};
   call.once = true;
   call.stop = task.stop;
-  call.stall = kSlowAnswer;
+  call.stall = client_.options().slow_answer;
   call.what = task.what;
   return client_.call(call);
 }
@@ -135,8 +135,9 @@ Result<DavVault::Moved> DavVault::move_to_place(const Move& move, const Task& ta
       }
     }
     if (!answer) {
-      const auto wait = quick_pause(++failures, answer.error());
-      if (!DavClient::may_help(answer.error()) || failures >= kTries || !wait) return answer.error();
+      if (!DavClient::may_help(answer.error()) || ++failures >= kTries) return answer.error();
+      const auto wait = client_.further_try(failures, answer.error());
+      if (!wait) return answer.error();
       wait_unless_stopped(task.stop, std::chrono::steady_clock::now() + *wait);
     }
     MEDIAFS_ASSIGN(const std::optional<Resource> there, look(to, task));

@@ -247,7 +247,7 @@ Result<ObjectInfo> DavVault::copy(const std::string& from, const std::string& to
   call.path = client_.path_of(from);
   call.headers = {"destination: " + temp.url(), "overwrite: T"};
   call.stop = task.stop;
-  call.stall = kSlowAnswer;
+  call.stall = client_.options().slow_answer;
   call.what = task.what;
   MEDIAFS_TRY(call_into_temp(call, task));
   MEDIAFS_ASSIGN(const ObjectInfo copied, object_at(temp.key(), task));
