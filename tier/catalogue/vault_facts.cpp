@@ -62,15 +62,6 @@ Status settle_key(Tx& tx, const Node& node, const std::string& key) {
   return enqueue_for(tx, kStageRelocate, node);
 }
 
-VaultCopy unread_copy(const VaultFile& file) {
-  VaultCopy copy;
-  copy.key = file.key;
-  copy.size_bytes = file.size_bytes;
-  copy.mtime_ns = file.mtime_ns;
-  copy.etag = file.etag;
-  return copy;
-}
-
 namespace {
 
 // An object was written over that of another file, whose relocation had not run. Whoever writes asks
