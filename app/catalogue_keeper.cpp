@@ -47,7 +47,8 @@ bool CatalogueKeeper::wait(std::chrono::milliseconds time) {
 void CatalogueKeeper::run(const std::stop_token& stop) noexcept {
   try {
     if (!checked_) {
-      if (auto sound = branches_.catalogue->check(); !sound) log::error("the catalogue's check", sound.err());
+      if (auto sound = branches_.catalogue->check(stop); !sound && !stop.stop_requested())
+        log::error("the catalogue's check", sound.err());
     }
     const auto every = branches_.config.vault.snapshot_every;
     if (branches_.vault == nullptr || every.count() == 0) return;

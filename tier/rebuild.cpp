@@ -210,6 +210,9 @@ Status Rebuild::make_new() {
 }
 
 Status Rebuild::publish() {
+  // Closing it moves its log into it, unless the disk is full: without the log it would be the snapshot as it was.
+  if (const auto log = stat_at(AT_FDCWD, fresh() + "-wal"); log && log->st_size > 0)
+    return make_error(ErrorCode::no_space, printable(fresh()), "its log could not be written into it");
   {
     MEDIAFS_ASSIGN(const Fd made, open_at(AT_FDCWD, fresh(), O_RDONLY | O_CLOEXEC));
     MEDIAFS_TRY(sync_fd(made.get()));

@@ -100,9 +100,17 @@ Status download(Vault& vault, const ObjectInfo& object, const std::string& file,
   return {};
 }
 
-Status look_at(const std::string& file) {
+Status look_at(const std::string& file, const std::stop_token& stop) {
   MEDIAFS_ASSIGN(auto db, sql::Connection::open(file, sql::Connection::Mode::read_only));
-  return check_database(*db, false, kCheckLimit);
+  return check_database(*db, false, kCheckLimit, stop);
+}
+
+// What it still had to remove was removed since, or is another file's by now: put in the catalogue's place by hand it must
+// touch nothing in the vault before it has been rebuilt.
+Status mark_as_snapshot(const std::string& file) {
+  MEDIAFS_ASSIGN(auto db, sql::Connection::open(file, sql::Connection::Mode::read_write_create));
+  MEDIAFS_ASSIGN(auto put, db->prepare("INSERT OR REPLACE INTO setting (name, value) VALUES (?, ?)"));
+  return put.bind_text(1, kIncomplete).bind_text(2, "it is a snapshot").run();
 }
 
 }  // namespace
@@ -153,7 +161,8 @@ Result<std::string> Snapshots::take(std::stop_token stop) {
   MEDIAFS_ASSIGN(const std::string groups, b_.catalogue->setting(kGroupsNow));
   MEDIAFS_TRY(b_.catalogue->backup_to(copy, stop));
   crash_point("snapshot.after_copy");
-  MEDIAFS_TRY(look_at(copy));  // a damaged one is not to push a good one out
+  MEDIAFS_TRY(mark_as_snapshot(copy));
+  MEDIAFS_TRY(look_at(copy, stop));  // a damaged one is not to push a good one out
   MEDIAFS_TRY(pack(copy, packed, stop));
   ::unlink(copy.c_str());
   MEDIAFS_ASSIGN(const Fd fd, open_at(AT_FDCWD, packed, O_RDONLY | O_CLOEXEC));
@@ -202,12 +211,12 @@ Status fetch_snapshot(Vault& vault, const ObjectInfo& object, const std::string&
   MEDIAFS_TRY(download(vault, object, packed, stop));
   MEDIAFS_ASSIGN(const auto head, vault.head(object.key));
   MEDIAFS_ASSIGN(const Fd fd, open_at(AT_FDCWD, packed, O_RDONLY | O_CLOEXEC));
-  MEDIAFS_ASSIGN(const Checksums sums, hash_fd(fd.get(), {}, std::move(stop)));
+  MEDIAFS_ASSIGN(const Checksums sums, hash_fd(fd.get(), {}, stop));
   if (head.meta_known && head.meta.checksum && head.meta.checksum != sums.xxh128)
     return make_error(ErrorCode::corrupt, printable(object.key),
                       "its bytes are not those that were uploaded");
   MEDIAFS_TRY(unpack(packed, file));
-  return look_at(file);
+  return look_at(file, stop);
 }
 
 }  // namespace mediafs::tier

@@ -48,6 +48,12 @@ Error again(Error error) {
   return error;
 }
 
+// Emptied, or the file is back, or a listing has shown what stands there: the sweep removes the copy, so whoever was to
+// write over the object looks again first.
+Error waits_no_more(const std::string& source) {
+  return make_error(ErrorCode::busy, printable(source), "it stopped waiting for the trash just now");
+}
+
 Error not_in_trash(std::int64_t id) {
   return make_error(ErrorCode::not_found, "entry " + std::to_string(id),
                     "it is not in the trash (mediafs trash list)");
@@ -76,18 +82,23 @@ Result<ObjectInfo> Trash::copy_proven(const TrashEntry& entry, const std::string
   return std::move(*there);
 }
 
-Status Trash::keep(const std::string& source, const std::stop_token& stop) {
+// False: nothing waits, or it is not wanted.
+Result<bool> Trash::move(const std::string& source, const std::stop_token& stop) {
+  const auto going = [this](std::int64_t id) -> Result<bool> {
+    MEDIAFS_TRY(b_.catalogue->trash_going({id}));
+    return false;
+  };
   MEDIAFS_ASSIGN(auto entry, b_.catalogue->trash_waiting(source));
-  if (!entry) return {};
-  if (b_.config.vault.trash.count() == 0) return b_.catalogue->trash_going({entry->id});
+  if (!entry) return false;
+  if (b_.config.vault.trash.count() == 0) return going(entry->id);
   MEDIAFS_ASSIGN(auto claim, b_.claims->claim(Claims::key_claim(entry->key)));
   // From here on its row stays, and whoever removes it for good waits until we are done.
   MEDIAFS_ASSIGN(const auto now, b_.catalogue->trash_waiting(source));
-  if (!now || now->id != entry->id) return {};
+  if (!now || now->id != entry->id) return waits_no_more(source);
   auto object = b_.vault->head(source);
   if (!object && object.err().code == ErrorCode::not_found) {
     log::warning("a deleted file's object is gone: there is nothing to keep", {{"key", printable(source)}});
-    return b_.catalogue->trash_going({entry->id});
+    return going(entry->id);
   }
   if (!object) return std::move(object).error();
   take_facts(*entry, *object);
@@ -97,11 +108,24 @@ Status Trash::keep(const std::string& source, const std::stop_token& stop) {
   entry->etag = copied.etag;
   Status kept = b_.catalogue->trash_kept(*entry);
   crash_point("trash.after_commit");
-  // Emptied, or the file is back, while it was copied: the sweep removes the copy.
-  return !kept && kept.err().code == ErrorCode::changed ? Status() : kept;
+  if (!kept && kept.err().code == ErrorCode::changed) return waits_no_more(source);
+  if (!kept) return std::move(kept).error();
+  return true;
+}
+
+Status Trash::keep(const std::string& source, const std::stop_token& stop) {
+  MEDIAFS_ASSIGN(const bool moved, move(source, stop));
+  static_cast<void>(moved);
+  return {};
 }
 
 Status Trash::keep_stray(const ObjectInfo& object, const std::stop_token& stop) {
+  if (b_.config.vault.trash.count() == 0) {
+    log::warning(
+        "an object that the library does not know stands where a file's is to go: it is written over",
+        {{"key", printable(object.key)}});
+    return {};
+  }
   log::warning(
       "an object that the library does not know stands where a file's is to go: it moves to the trash",
       {{"key", printable(object.key)}});
@@ -109,7 +133,8 @@ Status Trash::keep_stray(const ObjectInfo& object, const std::stop_token& stop) 
   entry.path = entry.source = object.key;
   take_facts(entry, object);
   MEDIAFS_TRY(b_.catalogue->trash_stray(entry));
-  return keep(object.key, stop);
+  MEDIAFS_ASSIGN(const bool moved, move(object.key, stop));
+  return moved ? Status() : waits_no_more(object.key);
 }
 
 // An entry whose object does not wait any more.
@@ -243,14 +268,16 @@ Status Trash::find_kept(const std::stop_token& stop) {
   Status all = b_.vault->list(
       folder,
       [&](std::vector<ObjectInfo>&& page) {
+        std::vector<TrashEntry> entries;
         for (const ObjectInfo& object : page) {
           auto entry = from_trash_key(object.key);
           if (!entry) continue;
           entry->size_bytes = object.size_bytes;
           entry->mtime_ns = object.meta.mtime_ns;
-          if (taken = b_.catalogue->trash_found(*entry); !taken) return false;
+          entries.push_back(std::move(*entry));
         }
-        return true;
+        taken = b_.catalogue->trash_found(entries);
+        return taken.has_value();
       },
       stop);
   MEDIAFS_TRY(std::move(taken));

@@ -24,7 +24,7 @@ class Trash {
   explicit Trash(Branches& branches) : b_(branches) {}
 
   // The object that waits under `source` moves to the trash, if one does. What comes after may overwrite or remove what
-  // stands there. REQUIRES: the key's claim.
+  // stands there. busy: it stopped waiting meanwhile; look again. REQUIRES: the key's claim.
   Status keep(const std::string& source, const std::stop_token& stop);
   // The same with an object that no row knows: somebody else has put it there, or a kill has left it.
   Status keep_stray(const ObjectInfo& object, const std::stop_token& stop);
@@ -42,6 +42,7 @@ class Trash {
   Status find_kept(const std::stop_token& stop);
 
  private:
+  Result<bool> move(const std::string& source, const std::stop_token& stop);
   Result<TrashEntry> settled(std::int64_t id, const std::stop_token& stop);
   Status check_free(const std::string& path);
   Status clear_stray(const std::string& key, const std::stop_token& stop);

@@ -123,10 +123,10 @@ Status Catalogue::set_setting(std::string_view name, std::string_view value) {
   return impl_->write([&](rows::Tx& tx) { return rows::set_setting(tx, name, value); });
 }
 
-Status Catalogue::check() {
+Status Catalogue::check(const std::stop_token& stop) {
   constexpr std::chrono::hours kNoLimit{24};
   MEDIAFS_ASSIGN(auto db, impl_->readers.connect());
-  Status sound = check_database(*db, false, kNoLimit);
+  Status sound = check_database(*db, false, kNoLimit, stop);
   if (!sound && sound.err().code == ErrorCode::corrupt) impl_->met_damage();
   return sound ? std::move(sound) : Status(rows::explain_open(sound.err(), impl_->options.path));
 }

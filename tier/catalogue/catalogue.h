@@ -361,8 +361,8 @@ class Catalogue {
   Status trash_restored(const TrashEntry& entry, const VaultCopy& copy, bool visible);
   // Somebody else's copy is about to be made under a key that no row knows: a job clears away what a kill leaves there.
   Status trash_restoring(std::string_view key);
-  // Found in the vault by its key, which no row has: kept from now on.
-  Status trash_found(const TrashEntry& entry);
+  // Found in the vault by their keys: those which no row has are kept from now on. Not durable by itself.
+  Status trash_found(const std::vector<TrashEntry>& entries);
 
   // --- the share's entries as they were last seen, for the time in which it does not answer. No rows of the library.
   Result<std::vector<ShareEntry>> share_entries(std::string_view dir);  // by name; empty if dir is unknown
@@ -377,8 +377,8 @@ class Catalogue {
   Status set_setting(std::string_view name, std::string_view value);
 
   Jobs& jobs();
-  Status sync();   // all that was answered before survives a power cut
-  Status check();  // PRAGMA quick_check
+  Status sync();                                   // all that was answered before survives a power cut
+  Status check(const std::stop_token& stop = {});  // PRAGMA quick_check
   // A whole copy, as of now; it blocks no writer.
   Status backup_to(const std::string& file, std::stop_token stop = {});
 

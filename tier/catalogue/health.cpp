@@ -25,6 +25,7 @@ namespace {
 
 constexpr std::array<const char*, 4> kParts{"-wal", "-shm", "-later", ""};  // the database goes last
 constexpr std::chrono::seconds kWholeCheck{60};
+constexpr std::chrono::milliseconds kLook{100};
 constexpr std::size_t kSmall = 4096;
 constexpr std::int64_t kSecond = 1'000'000'000;
 
@@ -45,12 +46,15 @@ void write_note(const std::string& file, std::string_view text) noexcept {
 // Ends a statement that takes too long.
 class Alarm {
  public:
-  Alarm(sqlite3* db, std::chrono::milliseconds limit)
-      : thread_([this, db, until = std::chrono::steady_clock::now() + limit] {
+  Alarm(sqlite3* db, std::chrono::milliseconds limit, std::stop_token stop)
+      : thread_([this, db, until = std::chrono::steady_clock::now() + limit, stop = std::move(stop)] {
           MutexLock lock(mutex_);
-          while (!over_ && ended_.wait_until(mutex_, until)) {
+          while (!over_) {
+            const auto now = std::chrono::steady_clock::now();
+            // Again: what comes before the statement has begun is lost.
+            if (now >= until || stop.stop_requested()) sqlite3_interrupt(db);
+            ended_.wait_until(mutex_, now + kLook);
           }
-          if (!over_) sqlite3_interrupt(db);
         }) {}
   ~Alarm() {
     MutexLock lock(mutex_);
@@ -171,8 +175,10 @@ Status note_version(const std::string& path, std::int64_t floor) {
   return write_file_atomic(AT_FDCWD, path + "-version", std::to_string(floor) + "\n", 0600);
 }
 
-Status check_database(sql::Connection& db, bool all, std::chrono::milliseconds limit) {
-  const Alarm alarm(db.raw(), limit);
+Status check_database(sql::Connection& db, bool all, std::chrono::milliseconds limit,
+                      const std::stop_token& stop) {
+  if (stop.stop_requested()) return make_error(ErrorCode::cancelled, "check of " + printable(db.path()));
+  const Alarm alarm(db.raw(), limit, stop);
   MEDIAFS_ASSIGN(auto query, db.prepare(all ? "PRAGMA integrity_check(10)" : "PRAGMA quick_check(10)"));
   std::string trouble;
   for (;;) {

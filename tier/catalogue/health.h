@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <stop_token>
 #include <string>
 
 #include "common/clock.h"
@@ -43,8 +44,9 @@ void note_damage(const std::string& path) noexcept;
 
 // Renames the database with all that belongs to it, to PATH.WORD-TIME. Nothing there: "".
 Result<std::string> set_catalogue_aside(const std::string& path, const std::string& word, WallNs now_ns);
-// PRAGMA quick_check, or integrity_check where `all`. corrupt: what it found; cancelled: the time was up.
-Status check_database(sql::Connection& db, bool all, std::chrono::milliseconds limit);
+// PRAGMA quick_check, or integrity_check where `all`. corrupt: what it found; cancelled: the time was up, or `stop`.
+Status check_database(sql::Connection& db, bool all, std::chrono::milliseconds limit,
+                      const std::stop_token& stop = {});
 std::string compact_time(WallNs now_ns);  // "20261122T044500.123Z"
 // Higher than what any catalogue of this library has told, as far as can be known: see tier/STATES.md.
 std::int64_t version_above(const std::string& path, std::int64_t known, WallNs now_ns);

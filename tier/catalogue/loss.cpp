@@ -87,8 +87,15 @@ Status Catalogue::vault_replaced() {
   MEDIAFS_TRY(set_setting(kVaultListed, ""));
   MEDIAFS_TRY(set_setting(kVaultListedTo, ""));
   MEDIAFS_TRY(set_setting(kTrashListed, ""));
-  // What the old vault's trash held is not here; what this one's holds is found by its keys.
-  MEDIAFS_TRY(impl_->write([](Tx& tx) { return tx.db.execute("DELETE FROM trash"); }));
+  // What the old vault's trash held is not here; what this one's holds is found by its keys. Nor is what was to be
+  // forgotten there: an equal key of this one is somebody else's object. A renamed file's old key stays: it may be found there.
+  MEDIAFS_TRY(impl_->write([](Tx& tx) {
+    return tx.db.execute(
+        "DELETE FROM trash;"
+        "DELETE FROM tombstone WHERE key NOT IN (SELECT key FROM copy WHERE branch = 2);"
+        "DELETE FROM job WHERE stage = 'forget' AND state <> 2 AND path NOT IN (SELECT key FROM copy WHERE "
+        "branch = 2)");
+  }));
   for (bool more = true; more;) {
     Status taken = impl_->write([&](Tx& tx) -> Status {
       MEDIAFS_ASSIGN(const auto ids, rows::held_in_vault(tx.db));

@@ -276,8 +276,11 @@ Status Catalogue::trash_restoring(std::string_view key) {
   return impl_->write([&](Tx& tx) { return rows::forget_key(tx, key); }, true);
 }
 
-Status Catalogue::trash_found(const TrashEntry& entry) {
-  return impl_->write([&](Tx& tx) { return rows::add_found(tx, entry); }, true);
+Status Catalogue::trash_found(const std::vector<TrashEntry>& entries) {
+  return impl_->write([&](Tx& tx) -> Status {
+    for (const TrashEntry& entry : entries) MEDIAFS_TRY(rows::add_found(tx, entry));
+    return {};
+  });
 }
 
 }  // namespace mediafs::tier

@@ -85,6 +85,15 @@ Status forget_unowned(Tx& tx, std::string_view key) {
   return owner == 0 ? forget_key(tx, key) : Status{};
 }
 
+// Nobody has read what a listing showed under the name that the file had then: perhaps some other file's only bytes.
+Status keep_unread_at_old_key(Tx& tx, const Node& node, const std::string& new_key) {
+  const bool unread = node.vault && node.vault->generation == kUnproven && !node.vault->checksum;
+  if (!unread || node.vault->key == new_key) return {};
+  Node listed = node;
+  listed.path = node.vault->key;
+  return leave_for_trash(tx, listed);
+}
+
 Status take_upload(Tx& tx, Node node, std::int64_t generation, VaultCopy copy) {
   if (generation > node.generation) {
     return make_error(ErrorCode::invalid, printable(node.path),
@@ -96,6 +105,7 @@ Status take_upload(Tx& tx, Node node, std::int64_t generation, VaultCopy copy) {
       node.checksum && node.checksum == copy.checksum && node.size_bytes == copy.size_bytes;
   const bool other_bytes = generation == node.generation && node.checksum && node.checksum != copy.checksum;
   copy.generation = same_bytes ? node.generation : other_bytes ? kUnproven : generation;
+  MEDIAFS_TRY(keep_unread_at_old_key(tx, node, copy.key));
   MEDIAFS_TRY(put_vault(tx, node.id, copy, copy.generation));
   node.vault = copy;
   MEDIAFS_TRY(settle_key(tx, node, copy.key));
