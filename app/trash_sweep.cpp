@@ -11,6 +11,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kOftenest{1000};
 constexpr std::chrono::milliseconds kLeastOften{600'000};
+constexpr std::chrono::hours kLongestWait{1};
+constexpr std::chrono::minutes kClockStep{1};
 
 // What is kept for a short time goes in time.
 std::chrono::milliseconds interval(std::chrono::milliseconds kept_for) {
@@ -20,7 +22,10 @@ std::chrono::milliseconds interval(std::chrono::milliseconds kept_for) {
 }  // namespace
 
 TrashSweep::TrashSweep(tier::Trash& trash, std::chrono::milliseconds kept_for, std::function<bool()> ready)
-    : trash_(trash), every_(interval(kept_for)), ready_(std::move(ready)) {}
+    : trash_(trash),
+      every_(interval(kept_for)),
+      clock_holds_for_(std::min<std::chrono::milliseconds>(kept_for / 10, kLongestWait)),
+      ready_(std::move(ready)) {}
 
 TrashSweep::~TrashSweep() {
   stop();
@@ -40,8 +45,19 @@ void TrashSweep::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
+bool TrashSweep::clock_holds() {
+  const SteadyTime now = std::chrono::steady_clock::now();
+  const std::chrono::nanoseconds ahead =
+      std::chrono::nanoseconds(Clock::system().wall_ns()) - now.time_since_epoch();
+  if (!clock_held_since_ || std::chrono::abs(ahead - clock_ahead_) > kClockStep) {
+    clock_ahead_ = ahead;
+    clock_held_since_ = now;
+  }
+  return now - *clock_held_since_ >= clock_holds_for_;
+}
+
 void TrashSweep::sweep(const std::stop_token& stop) {
-  const auto swept = trash_.sweep(stop);
+  const auto swept = trash_.sweep(stop, clock_holds());
   if (!swept && !told_) log::warning("the trash is emptied later", swept.err());
   told_ = !swept;
   if (swept && swept->files > 0)

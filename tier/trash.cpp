@@ -1,5 +1,6 @@
 #include "tier/trash.h"
 
+#include <limits>
 #include <vector>
 
 #include "common/crash.h"
@@ -237,9 +238,10 @@ Result<Trash::Removed> Trash::remove(const TrashEntry& entry) {
   return Removed{1, entry.size_bytes};
 }
 
-Result<Trash::Removed> Trash::sweep(const std::stop_token& stop) {
+Result<Trash::Removed> Trash::sweep(const std::stop_token& stop, bool expire) {
+  constexpr WallNs kNone = std::numeric_limits<WallNs>::min();
   Removed all;
-  const WallNs before = b_.clock->wall_ns() - b_.config.vault.trash.count() * kMillisecond;
+  const WallNs before = expire ? b_.clock->wall_ns() - b_.config.vault.trash.count() * kMillisecond : kNone;
   while (!stop.stop_requested()) {
     MEDIAFS_ASSIGN(const auto due, b_.catalogue->trash_due(before, kBatch));
     std::vector<std::int64_t> ids;

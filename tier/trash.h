@@ -36,8 +36,8 @@ class Trash {
   };
   // For good: the entry's object, or what is left of one that is going.
   Result<Removed> remove(const TrashEntry& entry);
-  // What is older than [vault] trash, and what a kill has left, in batches.
-  Result<Removed> sweep(const std::stop_token& stop);
+  // What a kill has left, in batches, and with `expire` what is older than [vault] trash.
+  Result<Removed> sweep(const std::stop_token& stop, bool expire = true);
   // A catalogue that was made anew takes up what stands below .mediafs/trash/.
   Status find_kept(const std::stop_token& stop);
 

@@ -106,7 +106,7 @@ TEST_CASE("dir vault: a file that another program changed loses its checksum, no
 TEST_CASE("dir vault: a copy with nothing new to tell takes no room, and outlives what it was made of") {
   const TempFolder folder;
   const std::string root = folder.path() + "/vault";
-  const auto vault = open_dir_vault(root, 0);
+  const auto vault = open_dir_vault(root);
   put_bytes(*vault, "a", "the film");
   const ObjectInfo info = value_of(vault->head("a"));
   const auto copied = value_of(vault->copy("a", "away/b", info.meta, {}));

@@ -1,5 +1,7 @@
 #include "tier/catalogue/trash.h"
 
+#include <algorithm>
+
 #include "common/path.h"
 #include "tier/catalogue/impl.h"
 
@@ -161,13 +163,20 @@ Status add_found(Tx& tx, const TrashEntry& entry) {
 
 namespace {
 
+// A clock that has fallen behind must not make it look old once it is right again.
+Result<WallNs> time_of_deletion(Tx& tx) {
+  MEDIAFS_ASSIGN(auto newest, tx.db.prepare("SELECT at FROM change ORDER BY version DESC LIMIT 1"));
+  MEDIAFS_ASSIGN(const bool row, newest.step());
+  return row ? std::max<WallNs>(tx.now_ns, newest.integer(0)) : tx.now_ns;
+}
+
 // Its object stands where it stood, and is to go to the trash.
 Status add_waiting(Tx& tx, TrashEntry entry) {
-  entry.at_ns = tx.now_ns;
+  MEDIAFS_ASSIGN(entry.at_ns, time_of_deletion(tx));
   entry.key = entry.source;
   MEDIAFS_ASSIGN(const std::int64_t id, insert_entry(tx, entry));
   MEDIAFS_ASSIGN(auto update, tx.db.prepare("UPDATE trash SET key = ?2 WHERE id = ?1"));
-  return update.bind(1, id).bind_bytes(2, trash_key(tx.now_ns, id, entry.path)).run();
+  return update.bind(1, id).bind_bytes(2, trash_key(entry.at_ns, id, entry.path)).run();
 }
 
 Status add_stray(Tx& tx, const TrashEntry& entry) {
