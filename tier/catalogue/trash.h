@@ -17,7 +17,8 @@ namespace mediafs::tier {
 
 inline constexpr std::string_view kTrashKeys = ".mediafs/trash/";
 
-inline constexpr std::string_view kTrashListed = "trash.listed";  // a setting: "yes" once all keys there have a row
+inline constexpr std::string_view kTrashListed =
+    "trash.listed";  // a setting: "yes" once all keys there have a row
 
 enum class TrashState : std::uint8_t { waiting = 1, kept = 2, going = 3 };
 
