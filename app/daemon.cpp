@@ -280,7 +280,7 @@ Status Daemon::Parts::open_pipeline() {
   });
   if (vault) {
     trash_sweep = std::make_unique<TrashSweep>(mover->trash(), config.vault.trash, [this] {
-      return vault_met && vault->state() == tier::VaultState::ours;
+      return !config.mount.read_only && vault_met && vault->state() == tier::VaultState::ours;
     });
     vault_health = std::make_unique<VaultHealth>(
         *vault, *branches.clock, [this](const std::stop_token& stop) { return first_contact(stop); },

@@ -54,6 +54,11 @@ const std::string& temp_token();  // of this process, and of none before: its fi
 Result<bool> object_stands(Vault& vault, const Node& node);
 inline constexpr std::string_view kTempDir = ".mediafs/tmp";  // below local.path: for files on their way in
 
+// Whether the object is known to have these bytes.
+inline bool holds(const ObjectInfo& object, const std::optional<Xxh128>& checksum, std::uint64_t size_bytes) {
+  return object.meta_known && checksum && object.meta.checksum == checksum && object.size_bytes == size_bytes;
+}
+
 class Mover {
  public:
   explicit Mover(Branches& branches) : b_(branches) {}
@@ -103,6 +108,7 @@ class Mover {
   Status adopt_claimed(const std::string& path);
   Result<std::optional<ObjectInfo>> object_at(const std::string& key);
   Status keep_stray(const ObjectInfo& object, const std::stop_token& stop);
+  Status make_way(const Node& node, const ObjectInfo& there, const std::stop_token& stop);
   Status unlink_proven(int fd, const std::string& path);
   Result<Node> refined(Node node);
   Status await_space(std::uint64_t bytes, const std::stop_token& stop);

@@ -1,17 +1,12 @@
 // The vault's side: upload, and what renames, deletes and new attributes mean there.
 #include <fcntl.h>
 
-#include <algorithm>
 #include <chrono>
-#include <cstdlib>
-#include <span>
 #include <utility>
-#include <vector>
 
 #include "common/crash.h"
 #include "common/log.h"
 #include "common/path.h"
-#include "tier/catalogue/internal.h"
 #include "tier/mover.h"
 
 namespace mediafs::tier {
@@ -44,18 +39,6 @@ Error once_free(Error error) {
   return make_error(ErrorCode::io, error.what, "what bore this name before is still there: " + error.cause);
 }
 
-bool has(const ObjectInfo& object, const std::optional<Xxh128>& checksum, std::uint64_t size_bytes) {
-  return object.meta_known && checksum && object.meta.checksum == checksum && object.size_bytes == size_bytes;
-}
-
-// Not what the row says of its object, nor the same bytes as the file's.
-bool is_stray(const ObjectInfo& object, const Node& node) {
-  if (has(object, node.checksum, node.size_bytes)) return false;
-  if (!node.vault || node.vault->key != object.key) return true;
-  const bool same_etag = object.etag == node.vault->etag && object.size_bytes == node.vault->size_bytes;
-  return !same_etag && !has(object, node.vault->checksum, node.vault->size_bytes);
-}
-
 VaultCopy copy_of(const ObjectInfo& info, const Node& node, WallNs now_ns) {
   return {.key = info.key,
           .size_bytes = info.size_bytes,
@@ -66,87 +49,7 @@ VaultCopy copy_of(const ObjectInfo& info, const Node& node, WallNs now_ns) {
           .since_ns = now_ns};
 }
 
-// Nobody knows what a listing has shown: perhaps the only bytes of a file that was renamed when the catalogue was lost.
-bool only_listed(const Node& node) {
-  return node.vault && !node.vault->lost && node.vault->key == node.path && !node.vault->checksum &&
-         node.vault->generation == rows::kUnproven;
-}
-
-// Whether the object has the file's bytes. A store that keeps no checksums is read, unless size and time tell enough.
-Result<bool> same_bytes(Vault& vault, const ObjectInfo& object, const Node& node,
-                        const std::stop_token& stop) {
-  constexpr WallNs kCoarse = 2'000'000'000;  // of what keeps times in seconds
-  constexpr std::uint64_t kPiece = 4 << 20;
-  if (object.size_bytes != node.size_bytes) return false;
-  if (object.meta_known && object.meta.checksum) return object.meta.checksum == node.checksum;
-  if (std::abs(object.meta.mtime_ns - node.mtime_ns) < kCoarse) return true;
-  Hasher hasher{Hasher::Want{}};
-  std::vector<std::byte> bytes(static_cast<std::size_t>(std::min(kPiece, object.size_bytes)));
-  for (std::uint64_t offset = 0; offset < object.size_bytes;) {
-    if (stop.stop_requested()) return make_error(ErrorCode::cancelled, "read " + printable(object.key));
-    const auto piece = std::span(bytes).first(
-        static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), object.size_bytes - offset)));
-    auto got = vault.read(
-        {.key = object.key, .offset = offset, .size_bytes = piece.size(), .if_match = object.etag}, piece);
-    if (!got) return again(std::move(got).error());
-    hasher.update(piece);
-    offset += piece.size();
-  }
-  return hasher.finish().xxh128 == node.checksum;
-}
-
-// A name beside it that is nobody's, or where a kill has left this very copy.
-Result<bool> is_free(Branches& b, const std::string& name, const ObjectInfo& object) {
-  MEDIAFS_ASSIGN(const auto row, b.catalogue->find(name));
-  MEDIAFS_ASSIGN(const bool forgetting, b.catalogue->is_tombstoned(name));
-  if (row || forgetting) return false;
-  const auto there = b.vault->head(name);
-  if (!there && there.err().code == ErrorCode::not_found) return true;
-  if (!there) return there.err();
-  return there->size_bytes == object.size_bytes && there->meta.checksum == object.meta.checksum &&
-         there->meta.mtime_ns == object.meta.mtime_ns;
-}
-
-// Before an upload takes the key: what is there becomes a file of its own. REQUIRES: the claim of the path's key.
-Status keep_unread(Branches& b, const Node& node, const std::stop_token& stop) {
-  const auto object = b.vault->head(node.path);
-  if (!object) return object.err().code == ErrorCode::not_found ? Status() : Status(object.err());
-  MEDIAFS_ASSIGN(const bool same, same_bytes(*b.vault, *object, node, stop));
-  if (same) return {};
-  const auto on_disk = [&b](const std::string& path) { return bool(stat_at(b.local_root.get(), path)); };
-  for (const std::string& name : rows::aside_names(node, on_disk)) {
-    MEDIAFS_ASSIGN(auto claim, b.claims->claim(Claims::key_claim(name)));
-    MEDIAFS_ASSIGN(const bool free, is_free(b, name, *object));
-    if (!free) continue;
-    MEDIAFS_ASSIGN(const auto kept, b.vault->copy(node.path, name, object->meta, stop));
-    crash_point("upload.after_keep");
-    const auto added =
-        b.catalogue->import_listing({{name, kept.size_bytes, object->meta.mtime_ns, kept.etag}});
-    if (!added) return added.err();
-    MEDIAFS_TRY(b.catalogue->sync());
-    log::warning(
-        "the vault has other bytes under a local file's name, which nobody knows: they are kept beside it",
-        {{"path", printable(node.path)}, {"kept", printable(name)}});
-    return {};
-  }
-  return make_error(ErrorCode::busy, "upload " + printable(node.path),
-                    "no name is free for what the vault has there");
-}
-
 }  // namespace
-
-Result<std::optional<ObjectInfo>> Mover::object_at(const std::string& key) {
-  auto head = b_.vault->head(key);
-  if (head) return std::optional<ObjectInfo>{std::move(*head)};
-  if (head.err().code == ErrorCode::not_found) return std::optional<ObjectInfo>{};
-  return std::move(head).error();
-}
-
-// What is to be forgotten there is known: it is in the trash, or not wanted.
-Status Mover::keep_stray(const ObjectInfo& object, const std::stop_token& stop) {
-  MEDIAFS_ASSIGN(const bool known, b_.catalogue->is_tombstoned(object.key));
-  return known ? Status() : trash_.keep_stray(object, stop);
-}
 
 // The name may be that of a file that was renamed away and whose object still stands there: perhaps its only copy. That
 // one moves first. Files that swapped names wait for each other; then one object steps aside.
@@ -207,13 +110,8 @@ Status Mover::upload(std::int64_t id, std::int64_t generation, std::stop_token s
   MEDIAFS_ASSIGN(auto there, object_at(key));
   const bool free = !there;
   // There already: a reply that was lost, or a library that was in the vault before mediafs was.
-  if (there && !(has(*there, node.checksum, node.size_bytes) && there->meta.mtime_ns == node.mtime_ns)) {
-    MEDIAFS_TRY(trash_.keep(key, stop));
-    if (only_listed(node)) {
-      MEDIAFS_TRY(keep_unread(b_, node, stop));
-    } else if (is_stray(*there, node)) {
-      MEDIAFS_TRY(keep_stray(*there, stop));
-    }
+  if (there && !(holds(*there, node.checksum, node.size_bytes) && there->meta.mtime_ns == node.mtime_ns)) {
+    MEDIAFS_TRY(make_way(node, *there, stop));
     there.reset();
   }
   if (!there) {
@@ -265,7 +163,7 @@ Status Mover::relocate(std::int64_t id, std::stop_token stop) {
   ObjectMeta meta = meta_of(node);
   meta.checksum = node.vault->checksum;
   MEDIAFS_ASSIGN(const auto there, object_at(new_key));
-  if (there && !has(*there, node.vault->checksum, node.vault->size_bytes))
+  if (there && !holds(*there, node.vault->checksum, node.vault->size_bytes))
     MEDIAFS_TRY(keep_stray(*there, stop));
   crash_point("relocate.before_copy");
   auto copied = b_.vault->copy(old_key, new_key, meta, stop);

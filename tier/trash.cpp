@@ -77,7 +77,7 @@ Result<ObjectInfo> Trash::copy_proven(const TrashEntry& entry, const std::string
   const bool other_sum =
       entry.checksum && there->meta_known && there->meta.checksum && there->meta.checksum != entry.checksum;
   if (there->size_bytes != entry.size_bytes || other_sum) {
-    return make_error(ErrorCode::io, "copy " + printable(from),
+    return make_error(ErrorCode::busy, "copy " + printable(from),
                       "the store's copy is not what was copied; the object stays where it is");
   }
   return std::move(*there);
@@ -242,12 +242,13 @@ Result<Trash::Removed> Trash::sweep(const std::stop_token& stop, bool expire) {
   constexpr WallNs kNone = std::numeric_limits<WallNs>::min();
   Removed all;
   const WallNs before = expire ? b_.clock->wall_ns() - b_.config.vault.trash.count() * kMillisecond : kNone;
-  while (!stop.stop_requested()) {
-    MEDIAFS_ASSIGN(const auto due, b_.catalogue->trash_due(before, kBatch));
+  Status failed;  // one that the store does not let go keeps no other
+  for (std::int64_t after = 0; !stop.stop_requested();) {
+    MEDIAFS_ASSIGN(const auto due, b_.catalogue->trash_due(before, after, kBatch));
+    if (due.empty()) break;
     std::vector<std::int64_t> ids;
     for (const TrashEntry& entry : due) ids.push_back(entry.id);
-    if (!ids.empty()) MEDIAFS_TRY(b_.catalogue->trash_going(ids));
-    Status failed;  // one that the store does not let go keeps no other
+    MEDIAFS_TRY(b_.catalogue->trash_going(ids));
     for (const TrashEntry& entry : due) {
       if (stop.stop_requested()) break;
       const auto one = remove(entry);
@@ -256,9 +257,9 @@ Result<Trash::Removed> Trash::sweep(const std::stop_token& stop, bool expire) {
       all.files += one->files;
       all.bytes += one->bytes;
     }
-    MEDIAFS_TRY(std::move(failed));
-    if (due.size() < kBatch) break;
+    after = due.back().id;
   }
+  MEDIAFS_TRY(std::move(failed));
   return all;
 }
 

@@ -157,6 +157,6 @@ TEST_CASE("trash: what was removed for good, or half so, does not come back afte
     Killed k("empty", point);
     CHECK(objects(k.rig).empty());
     CHECK(k.entries.empty());
-    CHECK(k.rig.catalogue->trash_due(0, 10)->empty());
+    CHECK(k.rig.catalogue->trash_due(0, 0, 10)->empty());
   }
 }

@@ -297,7 +297,7 @@ TEST_CASE("trash: what is old enough goes, and nothing else") {
   failing.no_removals = false;
   REQUIRE(rig.mover.trash().sweep({}));
   CHECK(rig.in_trash() == std::vector<std::string>{rig.only().key, stranger});
-  CHECK(rig.catalogue->trash_due(0, 10)->empty());
+  CHECK(rig.catalogue->trash_due(0, 0, 10)->empty());
 }
 
 TEST_CASE("trash: a deleted file whose object had stepped aside is not found again at the start, but kept") {

@@ -347,8 +347,8 @@ class Catalogue {
   Result<std::vector<TrashEntry>> trash(std::string_view below, std::int64_t before, std::size_t limit);
   Result<std::optional<TrashEntry>> trash_entry(std::int64_t id);
   Result<std::optional<TrashEntry>> trash_waiting(std::string_view source);
-  // What is going, and with it what was deleted before `deleted_before` or at it, the oldest first.
-  Result<std::vector<TrashEntry>> trash_due(WallNs deleted_before, std::size_t limit);
+  // What is going, and with it what was deleted before `deleted_before` or at it: ids > `after`, ascending.
+  Result<std::vector<TrashEntry>> trash_due(WallNs deleted_before, std::int64_t after, std::size_t limit);
   // An object that no row knows waits under `entry.source`, unless one does already; `at_ns` and `key` are chosen here.
   Status trash_stray(const TrashEntry& entry);
   // Its object stands under `entry.key`, with what `entry` says of it. changed: it does not wait any more.

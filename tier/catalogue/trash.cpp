@@ -237,13 +237,14 @@ Result<std::optional<TrashEntry>> Catalogue::trash_waiting(std::string_view sour
   return rows::load_waiting(lease.db(), source);
 }
 
-Result<std::vector<TrashEntry>> Catalogue::trash_due(WallNs deleted_before, std::size_t limit) {
+Result<std::vector<TrashEntry>> Catalogue::trash_due(WallNs deleted_before, std::int64_t after,
+                                                     std::size_t limit) {
   MEDIAFS_ASSIGN(auto lease, impl_->readers.lease());
-  MEDIAFS_ASSIGN(
-      auto query,
-      lease.db().prepare(MEDIAFS_TRASH_COLUMNS
-                         "WHERE state = 3 OR (state IN (1, 2) AND at <= ?1) ORDER BY at, id LIMIT ?2"));
-  query.bind(1, deleted_before).bind(2, static_cast<std::int64_t>(limit));
+  MEDIAFS_ASSIGN(auto query,
+                 lease.db().prepare(
+                     MEDIAFS_TRASH_COLUMNS
+                     "WHERE (state = 3 OR (state IN (1, 2) AND at <= ?1)) AND id > ?2 ORDER BY id LIMIT ?3"));
+  query.bind(1, deleted_before).bind(2, after).bind(3, static_cast<std::int64_t>(limit));
   return rows::read_entries(query);
 }
 

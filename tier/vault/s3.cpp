@@ -385,7 +385,7 @@ Status S3Vault::list_pages(const Listing& listing, const std::function<bool(std:
   const std::string base = client_.list_prefix("");
   const bool hide_own = !is_within(listing.folder, kOwn);
   const std::string what = "list " + describe();
-  const auto ask = [this, &listing, &base, &what](const std::string& token, std::stop_token until) {
+  const auto ask = [this, &listing, &what](const std::string& token, std::stop_token until) {
     Call call;
     call.stop = std::move(until);
     call.what = what;
