@@ -140,7 +140,7 @@ Status Rebuild::from_snapshot() {
   tell("looking for a snapshot");
   MEDIAFS_ASSIGN(const auto snapshots, list_snapshots(driver_, stop_));
   for (const ObjectInfo& object : snapshots) {
-    const Status got = fetch_snapshot(driver_, object, fresh(), stop_);
+    Status got = fetch_snapshot(driver_, object, fresh(), stop_);
     if (got) {
       report_.snapshot = object.key;
       return {};
@@ -168,7 +168,7 @@ Status Rebuild::scan() {
 Status Rebuild::list(Recovery& recovery) {
   std::uint64_t seen = 0;
   Status taken;
-  const Status listed = driver_.list(
+  Status listed = driver_.list(
       "",
       [&](std::vector<ObjectInfo>&& page) {
         std::vector<VaultFile> files;

@@ -49,7 +49,7 @@ Status Catalogue::backup_to(const std::string& file, std::stop_token stop) {
     MEDIAFS_TRY(to->execute("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF"));
     const Status copied = copy_pages(*from, *to, stop);
     // Read back without a log beside it.
-    const Status plain = copied ? to->execute("PRAGMA journal_mode=DELETE") : copied;
+    Status plain = copied ? to->execute("PRAGMA journal_mode=DELETE") : copied;
     if (!plain) {
       to.reset();
       ::unlink(temp.c_str());

@@ -92,7 +92,7 @@ Status Recovery::drop_removals() {
 Status Recovery::take_page(const std::vector<VaultFile>& page) {
   return all_or_nothing([&]() -> Status {
     for (const VaultFile& file : page) {
-      const Status taken = take_file(file);
+      Status taken = take_file(file);
       if (taken) continue;
       if (!rows::is_key_trouble(taken.err().code)) return taken;
       log::warning("vault object not shown", taken.err(), {{"key", printable(file.key)}});
@@ -177,7 +177,7 @@ Status Recovery::take_orphans() {
       continue;
     }
     if (owner != 0) MEDIAFS_TRY(drop_missing_row(owner));  // its object is gone from there
-    const Status taken = take_path(there, file);
+    Status taken = take_path(there, file);
     if (!taken && !rows::is_key_trouble(taken.err().code)) return taken;
   }
   return {};
