@@ -27,21 +27,9 @@ void CatalogueKeeper::start() {
 }
 
 void CatalogueKeeper::stop() {
-  {
-    MutexLock lock(mutex_);
-    stopping_ = true;
-    changed_.notify_all();
-  }
+  pause_.end();
   thread_.request_stop();
   if (thread_.joinable()) thread_.join();
-}
-
-bool CatalogueKeeper::wait(std::chrono::milliseconds time) {
-  const auto until = std::chrono::steady_clock::now() + time;
-  MutexLock lock(mutex_);
-  while (!stopping_ && changed_.wait_until(mutex_, until)) {
-  }
-  return !stopping_;
 }
 
 void CatalogueKeeper::run(const std::stop_token& stop) noexcept {
@@ -54,7 +42,7 @@ void CatalogueKeeper::run(const std::stop_token& stop) noexcept {
     if (branches_.vault == nullptr || every.count() == 0) return;
     tier::Snapshots snapshots(branches_, branches_.config.local.state);
     bool told = false;
-    for (auto pause = std::min(every, kFirst); wait(pause); pause = std::min(every, kLook)) {
+    for (auto time = std::min(every, kFirst); pause_.wait(time); time = std::min(every, kLook)) {
       if (!may_write_() || branches_.catalogue->damaged()) continue;
       const auto taken = snapshots.take_if_due(stop);
       if (!taken && !told && !stop.stop_requested())

@@ -6,7 +6,7 @@
 #include <functional>
 #include <thread>
 
-#include "common/sync.h"
+#include "app/pause.h"
 #include "tier/mover.h"
 
 namespace mediafs::app {
@@ -23,14 +23,11 @@ class CatalogueKeeper {
 
  private:
   void run(const std::stop_token& stop) noexcept;
-  bool wait(std::chrono::milliseconds time) EXCLUDES(mutex_);  // false: the end
 
   tier::Branches& branches_;
   const bool checked_;
   const std::function<bool()> may_write_;
-  Mutex mutex_;
-  CondVar changed_;
-  bool stopping_ GUARDED_BY(mutex_) = false;
+  Pause pause_;
   std::jthread thread_;
 };
 

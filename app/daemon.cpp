@@ -197,6 +197,7 @@ Status Daemon::Parts::first_contact(const std::stop_token& stop) {
   // Beside the catalogue: it says whose vault it was, should the catalogue be lost.
   MEDIAFS_ASSIGN(const std::string id, catalogue->setting(tier::kVaultId));
   MEDIAFS_TRY(write_file_atomic(AT_FDCWD, config.local.state + "/" + tier::kKnownVaultFile, id + "\n", 0600));
+  MEDIAFS_TRY(reconcile->settle_moving(stop));
   vault_met = true;
   const Status imported = reconcile->import_vault(stop);
   kernel_cache.forgotten("");  // it knows more names now

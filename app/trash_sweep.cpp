@@ -36,11 +36,7 @@ void TrashSweep::start() {
 }
 
 void TrashSweep::stop() {
-  {
-    MutexLock lock(mutex_);
-    stopping_ = true;
-    changed_.notify_all();
-  }
+  pause_.end();
   thread_.request_stop();
   if (thread_.joinable()) thread_.join();
 }
@@ -66,18 +62,11 @@ void TrashSweep::sweep(const std::stop_token& stop) {
 
 void TrashSweep::run(const std::stop_token& stop) noexcept {
   try {
-    auto wait = kOftenest;  // until the vault has answered
-    for (;;) {
-      const auto until = std::chrono::steady_clock::now() + wait;
-      {
-        MutexLock lock(mutex_);
-        while (!stopping_ && changed_.wait_until(mutex_, until)) {
-        }
-        if (stopping_) return;
-      }
+    auto time = kOftenest;  // until the vault has answered
+    while (pause_.wait(time)) {
       if (!ready_()) continue;
       sweep(stop);
-      wait = every_;
+      time = every_;
     }
   } catch (const std::exception& e) {
     log::error("the trash is not emptied any more", {{"cause", e.what()}});

@@ -11,8 +11,8 @@
 #include <stop_token>
 #include <thread>
 
+#include "app/pause.h"
 #include "common/clock.h"
-#include "common/sync.h"
 #include "tier/trash.h"
 
 namespace mediafs::app {
@@ -25,10 +25,10 @@ class TrashSweep {
   TrashSweep(const TrashSweep&) = delete;
   TrashSweep& operator=(const TrashSweep&) = delete;
   void start();
-  void stop() EXCLUDES(mutex_);
+  void stop();
 
  private:
-  void run(const std::stop_token& stop) noexcept EXCLUDES(mutex_);
+  void run(const std::stop_token& stop) noexcept;
   void sweep(const std::stop_token& stop);
   bool clock_holds();
 
@@ -39,9 +39,7 @@ class TrashSweep {
   std::optional<SteadyTime> clock_held_since_;
   const std::function<bool()> ready_;
   bool told_ = false;  // of what failed; the thread's own
-  Mutex mutex_;
-  CondVar changed_;
-  bool stopping_ GUARDED_BY(mutex_) = false;
+  Pause pause_;
   std::jthread thread_;
 };
 

@@ -135,6 +135,7 @@ def main():
     parser.add_argument("--timeout", type=int, default=5, metavar="S", help="share.timeout")
     options = parser.parse_args()
     bad = False
+    os.makedirs(options.work, exist_ok=True)
     base = tempfile.mkdtemp(prefix="mediafs-hang-", dir=options.work)
     try:
         with served(options.share, options.program, base) as (behind, share, pids):

@@ -54,6 +54,8 @@ const std::string& temp_token();  // of this process, and of none before: its fi
 Result<bool> object_stands(Vault& vault, const Node& node);
 inline constexpr std::string_view kTempDir = ".mediafs/tmp";  // below local.path: for files on their way in
 
+// `changed` from the store means that the object is not the one we asked for just now: not that nothing is to be done.
+Error again(Error error);
 // Whether the object is known to have these bytes.
 inline bool holds(const ObjectInfo& object, const std::optional<Xxh128>& checksum, std::uint64_t size_bytes) {
   return object.meta_known && checksum && object.meta.checksum == checksum && object.size_bytes == size_bytes;

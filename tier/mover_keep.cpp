@@ -22,12 +22,6 @@ bool is_stray(const ObjectInfo& object, const Node& node) {
   return !same_etag && !holds(object, node.vault->checksum, node.vault->size_bytes);
 }
 
-// `changed` from the store means that the object is not the one we asked for just now: not that nothing is to be done.
-Error once_more(Error error) {
-  if (error.code == ErrorCode::changed) error.code = ErrorCode::busy;
-  return error;
-}
-
 // Nobody knows what a listing has shown: perhaps the only bytes of a file that was renamed when the catalogue was lost.
 bool only_listed(const Node& node) {
   return node.vault && !node.vault->lost && node.vault->key == node.path && !node.vault->checksum &&
@@ -50,7 +44,7 @@ Result<bool> same_bytes(Vault& vault, const ObjectInfo& object, const Node& node
         static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), object.size_bytes - offset)));
     auto got = vault.read(
         {.key = object.key, .offset = offset, .size_bytes = piece.size(), .if_match = object.etag}, piece);
-    if (!got) return once_more(std::move(got).error());
+    if (!got) return again(std::move(got).error());
     hasher.update(piece);
     offset += piece.size();
   }

@@ -26,12 +26,6 @@ ObjectMeta meta_of(const Node& node) {
           .sha1_hex = node.sha1_hex};
 }
 
-// `changed` from the store means that the object is not the one we asked for just now: not that nothing is to be done.
-Error again(Error error) {
-  if (error.code == ErrorCode::changed) error.code = ErrorCode::busy;
-  return error;
-}
-
 // In a vault that is a directory the object of a file, or those of a directory, that bore the name before stand in the
 // way until their own jobs have moved or removed them.
 Error once_free(Error error) {
@@ -50,6 +44,11 @@ VaultCopy copy_of(const ObjectInfo& info, const Node& node, WallNs now_ns) {
 }
 
 }  // namespace
+
+Error again(Error error) {
+  if (error.code == ErrorCode::changed) error.code = ErrorCode::busy;
+  return error;
+}
 
 // The name may be that of a file that was renamed away and whose object still stands there: perhaps its only copy. That
 // one moves first. Files that swapped names wait for each other; then one object steps aside.

@@ -1,5 +1,6 @@
 // mediafs rebuild: a lost catalogue is made again from the newest good snapshot in the vault, the vault's listing and the
-// local tree; without a snapshot from the latter two. Nothing on the local branch or in the vault is changed.
+// local tree; without a snapshot from the latter two. Nothing in the vault is changed, and of the local tree
+// only what a scan at a start tidies too: temporary files, what an eviction had set aside, sidecars without a file.
 // Threads:    one, while no daemon serves the library; it asks for objects' metadata from several.
 // Borrows:    Branches (without catalogue and vault) and the vault's driver.
 // Errors:     invalid: there is nothing to rebuild, or nobody said that this library is the vault's; offline: it is another

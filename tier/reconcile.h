@@ -42,6 +42,8 @@ class Reconcile {
   Status file_moved(const std::string& path, const std::string& to);
   // The whole local tree against the catalogue, both ways. Removes what a killed fetch left in kTempDir.
   Result<ReconcileReport> scan(std::stop_token stop);
+  // What a kill left of objects that had stepped aside. Before jobs may run, which would take some of them away.
+  Status settle_moving(const std::stop_token& stop);
   // First contact with a vault that the catalogue doesn't know: its listing becomes vault-only files. At each start:
   // what a killed relocation left there is put in its place, or kept below [organize] unsorted; what a killed eviction
   // had moved aside goes, or is kept there too.
@@ -51,7 +53,6 @@ class Reconcile {
 
  private:
   class Scan;
-  Status settle_moving(const std::stop_token& stop);
   Status settle_moving_key(const std::string& key, const std::stop_token& stop);
   void recover_evicted(const std::stop_token& stop);
   void recover(const std::string& aside, const std::stop_token& stop);

@@ -44,9 +44,9 @@ ObjectMeta meta_of(const TrashEntry& entry) {
 }
 
 // Whatever a copy failed of, it is tried again: the job must not give up over an object that stands.
-Error again(Error error) {
-  if (error.code == ErrorCode::changed || error.code == ErrorCode::not_found) error.code = ErrorCode::busy;
-  return error;
+Error not_yet(Error error) {
+  if (error.code == ErrorCode::not_found) error.code = ErrorCode::busy;
+  return again(std::move(error));
 }
 
 // Emptied, or the file is back, or a listing has shown what stands there: the sweep removes the copy, so whoever was to
@@ -71,9 +71,9 @@ Error occupied(const std::string& path, std::string why) {
 Result<ObjectInfo> Trash::copy_proven(const TrashEntry& entry, const std::string& from, const std::string& to,
                                       const std::stop_token& stop) {
   auto copied = b_.vault->copy(from, to, meta_of(entry), stop);
-  if (!copied) return again(std::move(copied).error());
+  if (!copied) return not_yet(std::move(copied).error());
   auto there = b_.vault->head(to);
-  if (!there) return again(std::move(there).error());
+  if (!there) return not_yet(std::move(there).error());
   const bool other_sum =
       entry.checksum && there->meta_known && there->meta.checksum && there->meta.checksum != entry.checksum;
   if (there->size_bytes != entry.size_bytes || other_sum) {
